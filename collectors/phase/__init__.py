@@ -1,0 +1,1 @@
+"""From readings to phases: evidence, calibration, settling, topology and labels."""

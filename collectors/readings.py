@@ -1,0 +1,254 @@
+"""The fields of every reading: declared once, with unit, scale, kind and help.
+
+Everything that needs to know a field asks this table: the recording's columns and the rounding,
+the Prometheus names, the column headings and the documentation. A field that could not be
+measured is None; it is never 0.
+
+Gauges hold the value at the end of the interval, or the mean over it where the source measures
+means. Amounts hold how much was counted *within the interval's own real duration* (the reading's
+`window_seconds`), never a rate and never a running total.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
+from typing import Any, Literal, TypeVar
+
+from collectors.histogram import Histogram
+
+Kind = Literal["gauge", "amount", "text", "histogram"]
+Unit = Literal[
+    "ratio", "bytes", "bytes_per_second", "watts", "joules", "celsius", "hertz", "seconds", "tokens", "count",
+    "flops", "flops_per_second", "cores", "text",
+]  # fmt: skip
+
+# Integers stored per unit of the field: 1e4 for ratios keeps a hundredth of a percent.
+_SCALES: Mapping[str, int] = {
+    "ratio": 10_000, "bytes": 1, "bytes_per_second": 1, "watts": 1_000, "joules": 1_000, "celsius": 10, "hertz": 1,
+    "seconds": 1_000_000, "tokens": 1, "count": 1, "flops": 1, "flops_per_second": 1, "cores": 1_000, "text": 1,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class FieldSpec:
+    """One row of the table: how one field is named, scaled, summed and explained."""
+
+    name: str
+    kind: Kind
+    unit: Unit
+    scale: int
+    help: str
+
+
+def _gauge(unit: Unit, help: str, scale: int | None = None) -> Any:
+    return field(default=None, metadata={"kind": "gauge", "unit": unit, "help": help, "scale": scale})
+
+
+def _amount(unit: Unit, help: str, scale: int | None = None) -> Any:
+    return field(default=None, metadata={"kind": "amount", "unit": unit, "help": help, "scale": scale})
+
+
+def _text(help: str) -> Any:
+    return field(default=None, metadata={"kind": "text", "unit": "text", "help": help, "scale": None})
+
+
+def _histogram(help: str) -> Any:
+    return field(default=None, metadata={"kind": "histogram", "unit": "seconds", "help": help, "scale": None})
+
+
+def _key(help: str) -> Any:
+    return field(metadata={"kind": "text", "unit": "text", "help": help, "scale": None})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostReading:
+    """The machine over one interval. Inside a container the cgroup's limits are the truth."""
+
+    name: str = _key("host name")
+    window_seconds: float | None = _gauge("seconds", "real time the amounts of this reading cover")
+    cpu_ratio: float | None = _gauge("ratio", "CPU time not idle, of all the CPUs this process may use")
+    cpu_cores: float | None = _gauge("cores", "CPUs this process may use: affinity and cgroup quota taken into account")
+    cpu_iowait_ratio: float | None = _gauge("ratio", "CPU time idle while a disk request was outstanding")
+    cpu_steal_ratio: float | None = _gauge("ratio", "CPU time a hypervisor gave to others")
+    cpu_throttled_ratio: float | None = _gauge("ratio", "share of the interval this cgroup was throttled by its quota")
+    load_1m: float | None = _gauge("ratio", "one-minute load average (runnable and blocked tasks)")
+    memory_used_bytes: float | None = _gauge("bytes", "memory in use that cannot be reclaimed")
+    memory_total_bytes: float | None = _gauge("bytes", "memory of the machine, or the cgroup's limit when lower")
+    swap_used_bytes: float | None = _gauge("bytes", "swap in use")
+    cpu_pressure_ratio: float | None = _gauge("ratio", "share of the interval some task waited for a CPU (PSI some)")
+    memory_pressure_ratio: float | None = _gauge(
+        "ratio", "share of the interval some task waited for memory (PSI some)"
+    )
+    io_pressure_ratio: float | None = _gauge(
+        "ratio", "share of the interval some task waited for input or output (PSI some)"
+    )
+    network_receive_bytes: float | None = _amount("bytes", "received on physical network interfaces")
+    network_transmit_bytes: float | None = _amount("bytes", "sent on physical network interfaces")
+    rdma_receive_bytes: float | None = _amount("bytes", "received on InfiniBand and RoCE ports")
+    rdma_transmit_bytes: float | None = _amount("bytes", "sent on InfiniBand and RoCE ports")
+    disk_read_bytes: float | None = _amount("bytes", "read from disks")
+    disk_write_bytes: float | None = _amount("bytes", "written to disks")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuReading:
+    """One GPU (or MIG instance) over one interval.
+
+    `kernel_active_ratio` and `memory_active_ratio` are NVML's utilization.gpu and
+    utilization.memory: fractions of time, not of SMs or of bandwidth.
+    """
+
+    uuid: str = _key("the GPU's UUID, or the MIG instance's")
+    index: int = field(default=0, metadata={"kind": "gauge", "unit": "count", "help": "NVML index", "scale": None})
+    name: str | None = _text("product name as the driver gives it")
+    source: str | None = _text("where the activity figures come from: gpm, dcgm, amd, gaudi, nvml or simulated")
+    state: str = field(
+        default="ok", metadata={"kind": "text", "unit": "text", "help": "ok, stale or lost", "scale": None}
+    )
+    window_seconds: float | None = _gauge("seconds", "real time the averages and amounts of this reading cover")
+    age_seconds: float | None = _gauge("seconds", "age of the reading at the interval's end")
+    sm_active_ratio: float | None = _gauge("ratio", "cycles an SM had at least one warp, mean over SMs")
+    tensor_active_ratio: float | None = _gauge("ratio", "cycles any tensor pipe was active")
+    dram_active_ratio: float | None = _gauge("ratio", "share of the theoretical DRAM bandwidth in use")
+    occupancy_ratio: float | None = _gauge("ratio", "resident warps of the maximum")
+    kernel_active_ratio: float | None = _gauge("ratio", "time some kernel was running (NVML utilization.gpu)")
+    memory_active_ratio: float | None = _gauge(
+        "ratio", "time device memory was being accessed (NVML utilization.memory)"
+    )
+    memory_used_bytes: float | None = _gauge("bytes", "device memory allocated")
+    memory_total_bytes: float | None = _gauge("bytes", "device memory installed")
+    power_watts: float | None = _gauge("watts", "power draw")
+    power_limit_watts: float | None = _gauge("watts", "enforced power limit")
+    energy_joules: float | None = _amount("joules", "energy used")
+    temperature_celsius: float | None = _gauge("celsius", "core temperature")
+    temperature_limit_celsius: float | None = _gauge("celsius", "core temperature at which clocks are reduced")
+    memory_temperature_celsius: float | None = _gauge("celsius", "memory temperature")
+    sm_clock_hertz: float | None = _gauge("hertz", "SM clock")
+    sm_clock_max_hertz: float | None = _gauge("hertz", "highest SM clock")
+    memory_clock_hertz: float | None = _gauge("hertz", "memory clock")
+    memory_clock_max_hertz: float | None = _gauge("hertz", "highest memory clock")
+    throttle_power_ratio: float | None = _gauge("ratio", "share of the interval the power cap held clocks down")
+    throttle_thermal_ratio: float | None = _gauge("ratio", "share of the interval heat held clocks down")
+    throttle_hardware_ratio: float | None = _gauge(
+        "ratio", "share of the interval the hardware slowdown or power brake held clocks down"
+    )
+    pcie_tx_bytes_per_second: float | None = _gauge("bytes_per_second", "sent over PCIe")
+    pcie_rx_bytes_per_second: float | None = _gauge("bytes_per_second", "received over PCIe")
+    nvlink_tx_bytes_per_second: float | None = _gauge("bytes_per_second", "sent over NVLink")
+    nvlink_rx_bytes_per_second: float | None = _gauge("bytes_per_second", "received over NVLink")
+    dram_peak_bytes_per_second: float | None = _gauge("bytes_per_second", "theoretical DRAM bandwidth")
+    tensor_peak_flops_per_second: float | None = _gauge("flops_per_second", "dense BF16 tensor peak")
+    peak_source: str | None = _text("table or estimate: where the peaks come from")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineReading:
+    """One serving engine (one data-parallel rank of it) over one interval."""
+
+    endpoint: str = _key("URL of the metrics page")
+    engine_index: str = _key("data-parallel rank as the engine names it")
+    engine: str | None = _text("vllm, sglang, llamacpp, ...")
+    model: str | None = _text("model name the engine serves under")
+    role: str | None = _text("prefill, decode or both")
+    version: str | None = _text("engine version where its page tells")
+    state: str = field(
+        default="ok", metadata={"kind": "text", "unit": "text", "help": "ok, blocked, stale or down", "scale": None}
+    )
+    window_seconds: float | None = _gauge("seconds", "real time between the two pages the amounts come from")
+    age_seconds: float | None = _gauge("seconds", "age of the newest page at the interval's end")
+    prompt_tokens: float | None = _amount("tokens", "prompt tokens, cached ones included")
+    prompt_tokens_computed: float | None = _amount(
+        "tokens", "prompt tokens computed here: neither cached nor transferred"
+    )
+    prompt_tokens_cached: float | None = _amount("tokens", "prompt tokens found in the prefix cache")
+    prompt_tokens_transferred: float | None = _amount(
+        "tokens", "prompt tokens whose KV cache came from another instance"
+    )
+    generation_tokens: float | None = _amount("tokens", "generated tokens")
+    first_tokens: float | None = _amount("count", "requests that got their first token")
+    steps: float | None = _amount(
+        "count", "engine steps that generated tokens, or batch computations where only those are counted"
+    )
+    decode_steps: float | None = _amount("count", "decode steps, where the engine counts them apart")
+    prefill_seconds: float | None = _amount("seconds", "time in prefill, counted by the engine")
+    decode_seconds: float | None = _amount("seconds", "time in decode, counted by the engine")
+    idle_seconds: float | None = _amount("seconds", "time the scheduler had nothing to do, counted by the engine")
+    cpu_seconds: float | None = _amount("seconds", "CPU time of the engine's processes")
+    flops: float | None = _amount("flops", "floating-point operations the engine estimates per GPU")
+    read_bytes: float | None = _amount("bytes", "memory reads the engine estimates per GPU")
+    write_bytes: float | None = _amount("bytes", "memory writes the engine estimates per GPU")
+    requests_running: float | None = _gauge("count", "requests being executed at the interval's end", 1)
+    requests_waiting: float | None = _gauge("count", "requests waiting at the interval's end", 1)
+    requests_limit: float | None = _gauge("count", "requests the engine executes at once at most", 1)
+    requests_finished: float | None = _amount("count", "requests that ended")
+    kv_cache_usage_ratio: float | None = _gauge("ratio", "KV cache blocks in use")
+    kv_cache_tokens: float | None = _gauge("tokens", "KV cache capacity")
+    prefix_cache_queries: float | None = _amount("tokens", "prompt tokens looked up in the prefix cache")
+    prefix_cache_hits: float | None = _amount("tokens", "prompt tokens of those found there")
+    preemptions: float | None = _amount("count", "requests preempted")
+    ttft: Histogram | None = _histogram("time to first token")
+    tpot: Histogram | None = _histogram("time per output token")
+    e2e: Histogram | None = _histogram("request latency end to end")
+    queue: Histogram | None = _histogram("time a request waited before its first step")
+    gpus: tuple[str, ...] = field(
+        default=(),
+        metadata={"kind": "text", "unit": "text", "help": "UUIDs of its GPUs, comma-separated", "scale": None},
+    )
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return (self.endpoint, self.engine_index)
+
+    @property
+    def prefix_cache_hit_ratio(self) -> float | None:
+        """Tokens found per token looked up within the interval; None without look-ups."""
+        if self.prefix_cache_hits is None or not self.prefix_cache_queries:
+            return None
+        return min(1.0, self.prefix_cache_hits / self.prefix_cache_queries)
+
+
+Reading = HostReading | GpuReading | EngineReading
+ReadingT = TypeVar("ReadingT", HostReading, GpuReading, EngineReading)
+
+
+@lru_cache(maxsize=None)
+def field_specs(reading: type[Reading]) -> tuple[FieldSpec, ...]:
+    """The table of one reading, in declaration order."""
+    return tuple(
+        FieldSpec(
+            name=entry.name,
+            kind=entry.metadata["kind"],
+            unit=entry.metadata["unit"],
+            scale=entry.metadata["scale"] or _SCALES[entry.metadata["unit"]],
+            help=entry.metadata["help"],
+        )
+        for entry in fields(reading)
+    )
+
+
+@lru_cache(maxsize=None)
+def _number_scales(reading: type[Reading]) -> tuple[tuple[str, int], ...]:
+    return tuple((spec.name, spec.scale) for spec in field_specs(reading) if spec.kind in ("gauge", "amount"))
+
+
+def rounded(reading: ReadingT) -> ReadingT:
+    """The reading with every number rounded to its stored scale.
+
+    Applied before anything is computed from a reading, so that live and recorded arithmetic are
+    the same to the bit. Histogram sums are rounded to microseconds.
+    """
+    changes: dict[str, Any] = {}
+    for name, scale in _number_scales(type(reading)):
+        value = getattr(reading, name)
+        if value is not None:
+            nearest = round(value * scale) / scale
+            if nearest != value:
+                changes[name] = nearest
+    if isinstance(reading, EngineReading):
+        for name in ("ttft", "tpot", "e2e", "queue"):
+            histogram: Histogram | None = getattr(reading, name)
+            if histogram is not None:
+                changes[name] = replace(histogram, sum=round(histogram.sum * 1_000_000) / 1_000_000)
+    return replace(reading, **changes) if changes else reading

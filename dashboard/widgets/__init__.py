@@ -1,0 +1,1 @@
+"""Line-API widgets: they draw what they are given and fetch nothing."""

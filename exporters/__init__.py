@@ -1,0 +1,1 @@
+"""Where intervals go: a Prometheus page, a recording, dumps and reports. Imports `collectors`."""
