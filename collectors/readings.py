@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from functools import lru_cache
+from functools import cache
 from typing import Any, Literal, TypeVar
 
 from collectors.histogram import Histogram
@@ -213,7 +213,7 @@ Reading = HostReading | GpuReading | EngineReading
 ReadingT = TypeVar("ReadingT", HostReading, GpuReading, EngineReading)
 
 
-@lru_cache(maxsize=None)
+@cache
 def field_specs(reading: type[Reading]) -> tuple[FieldSpec, ...]:
     """The table of one reading, in declaration order."""
     return tuple(
@@ -228,7 +228,7 @@ def field_specs(reading: type[Reading]) -> tuple[FieldSpec, ...]:
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _number_scales(reading: type[Reading]) -> tuple[tuple[str, int], ...]:
     return tuple((spec.name, spec.scale) for spec in field_specs(reading) if spec.kind in ("gauge", "amount"))
 
