@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from functools import cache
 from typing import Any, Literal, TypeVar
 
 from collectors.histogram import Histogram
@@ -213,9 +212,7 @@ Reading = HostReading | GpuReading | EngineReading
 ReadingT = TypeVar("ReadingT", HostReading, GpuReading, EngineReading)
 
 
-@cache
-def field_specs(reading: type[Reading]) -> tuple[FieldSpec, ...]:
-    """The table of one reading, in declaration order."""
+def _table(reading: type[Reading]) -> tuple[FieldSpec, ...]:
     return tuple(
         FieldSpec(
             name=entry.name,
@@ -228,9 +225,19 @@ def field_specs(reading: type[Reading]) -> tuple[FieldSpec, ...]:
     )
 
 
-@cache
-def _number_scales(reading: type[Reading]) -> tuple[tuple[str, int], ...]:
-    return tuple((spec.name, spec.scale) for spec in field_specs(reading) if spec.kind in ("gauge", "amount"))
+_TABLES: Mapping[str, tuple[FieldSpec, ...]] = {
+    reading.__name__: _table(reading) for reading in (HostReading, GpuReading, EngineReading)
+}
+_NUMBERS: Mapping[str, tuple[tuple[str, int], ...]] = {
+    name: tuple((spec.name, spec.scale) for spec in table if spec.kind in ("gauge", "amount"))
+    for name, table in _TABLES.items()
+}
+HISTOGRAM_FIELDS: tuple[str, ...] = tuple(spec.name for spec in _TABLES["EngineReading"] if spec.kind == "histogram")
+
+
+def field_specs(reading: type[Reading]) -> tuple[FieldSpec, ...]:
+    """The table of one reading, in declaration order."""
+    return _TABLES[reading.__name__]
 
 
 def rounded(reading: ReadingT) -> ReadingT:
@@ -240,14 +247,14 @@ def rounded(reading: ReadingT) -> ReadingT:
     the same to the bit. Histogram sums are rounded to microseconds.
     """
     changes: dict[str, Any] = {}
-    for name, scale in _number_scales(type(reading)):
+    for name, scale in _NUMBERS[type(reading).__name__]:
         value = getattr(reading, name)
         if value is not None:
             nearest = round(value * scale) / scale
             if nearest != value:
                 changes[name] = nearest
     if isinstance(reading, EngineReading):
-        for name in ("ttft", "tpot", "e2e", "queue"):
+        for name in HISTOGRAM_FIELDS:
             histogram: Histogram | None = getattr(reading, name)
             if histogram is not None:
                 changes[name] = replace(histogram, sum=round(histogram.sum * 1_000_000) / 1_000_000)
