@@ -1,0 +1,126 @@
+"""Every key of the configuration: its section, name, kind and default. Nothing reads a file here.
+
+What each key is for, and why its default is what it is, stands in `config.toml`; a test holds that
+file against these tables. `Config()` is the configuration of a machine without any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from dashboard.config_values import (
+    Address,
+    Duration,
+    FilePath,
+    Flag,
+    GpusPerPage,
+    Kind,
+    ListenAddress,
+    PageUrls,
+    PathPerPage,
+    Size,
+    Whole,
+)
+
+
+def _key(kind: Kind, default: Any) -> Any:
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata={"kind": kind})
+    return field(default=default, metadata={"kind": kind})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    interval: float = _key(Duration(0.25, 60.0), 1.0)
+    """Seconds from one sample to the next; intervals start at whole multiples of it since 1970."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    urls: tuple[str, ...] = _key(PageUrls(), ())
+    """Metrics pages of engines to read besides those discovered."""
+    discover: bool = _key(Flag(), True)
+    """Look for engines among this machine's listening sockets."""
+    min_interval: float = _key(Duration(0.1, 300.0), 1.0)
+    """Seconds between two reads of one page, at least."""
+    timeout: float = _key(Duration(0.1, 60.0), 10.0)
+    """Seconds after which a page that has not arrived is given up."""
+    token_files: Mapping[str, Path] = _key(PathPerPage(), {})
+    """Page address -> file holding the bearer token it asks for."""
+    gpus: Mapping[str, tuple[str, ...]] = _key(GpusPerPage(), {})
+    """Page address -> indices or UUIDs of the GPUs this engine runs on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    enabled: bool = _key(Flag(), True)
+    """Read NVIDIA GPUs through NVML."""
+    nvml_library: Path | None = _key(FilePath(), None)
+    """The NVML library to load instead of the system's libnvidia-ml.so.1."""
+    pages: tuple[str, ...] = _key(PageUrls(), ())
+    """Metrics pages of GPU exporters (dcgm-exporter and the AMD and Gaudi ones)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    directory: Path | None = _key(FilePath(), None)
+    """Where `export` records; None: it does not."""
+    byte_cap: int = _key(Size(16 * 2**20, 16 * 2**40), 8 * 2**30)
+    """Bytes a recording directory may hold; the oldest files go first."""
+    age_cap: float = _key(Duration(3600.0, 3650 * 86400.0), 30 * 86400.0)
+    """Seconds after which a recorded file goes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    listen: Address = _key(ListenAddress(), Address("127.0.0.1", 19417))
+    """Where `export` serves its page."""
+    tls_cert: Path | None = _key(FilePath(), None)
+    """PEM certificate chain; with `tls_key` the page is served over TLS."""
+    tls_key: Path | None = _key(FilePath(), None)
+    """PEM private key of `tls_cert`."""
+    client_ca: Path | None = _key(FilePath(), None)
+    """PEM authorities one of which must have signed a client's certificate."""
+    basic_auth_file: Path | None = _key(FilePath(), None)
+    """File with the user and the password hash a client must know."""
+    bearer_token_file: Path | None = _key(FilePath(), None)
+    """File with the token a client must send."""
+    max_connections: int = _key(Whole(1, 1024), 32)
+    """Connections served at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tui:
+    ascii: bool = _key(Flag(), False)
+    """Draw with ASCII characters only."""
+    mouse: bool = _key(Flag(), True)
+    """Take mouse clicks and the wheel."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The whole configuration, checked."""
+
+    sampling: Sampling = field(default_factory=Sampling)
+    engine: Engine = field(default_factory=Engine)
+    gpu: Gpu = field(default_factory=Gpu)
+    record: Record = field(default_factory=Record)
+    server: Server = field(default_factory=Server)
+    tui: Tui = field(default_factory=Tui)
+
+
+SECTIONS: Mapping[str, type] = {
+    "sampling": Sampling,
+    "engine": Engine,
+    "gpu": Gpu,
+    "record": Record,
+    "server": Server,
+    "tui": Tui,
+}
+KINDS: Mapping[str, Kind] = {
+    f"{section}.{entry.name}": entry.metadata["kind"] for section, table in SECTIONS.items() for entry in fields(table)
+}
+"""Key path ("sampling.interval") -> its kind, in the order of the file."""

@@ -1,0 +1,315 @@
+"""What a configured value may look like: one small class per kind of value.
+
+A kind turns what a file, the environment or a flag says into the value the program uses, says in
+words what it accepts, and writes a value back the way a file would hold it. It raises ValueError
+with the reason and nothing else; who asked (which file, which line, which flag) is added by
+`dashboard.config`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+_SECONDS: Mapping[str, float] = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|MB|GB|TB|KiB|MiB|GiB|TiB)")
+_BYTES: Mapping[str, int] = {
+    "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+    "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
+}  # fmt: skip
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of "500ms", "1s", "1.5s", "10m", "2h" or "30d"."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f'"{text}" is not a duration: write a number and a unit, such as 500ms, 1s, 10m or 2h')
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def format_duration(seconds: float) -> str:
+    """The shortest text that `parse_duration` turns back into `seconds`."""
+    for unit in ("d", "h", "m", "s"):
+        if seconds >= _SECONDS[unit] and seconds % _SECONDS[unit] == 0:
+            return f"{seconds / _SECONDS[unit]:.0f}{unit}"
+    return f"{seconds * 1000:g}ms" if seconds < 1 else f"{seconds:g}s"
+
+
+def parse_size(text: str) -> int:
+    """Bytes of "500MB" (powers of ten) or "8GiB" (powers of two)."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f'"{text}" is not a size: write a number and a unit, such as 500MB or 8GiB')
+    return round(float(match[1]) * _BYTES[match[2]])
+
+
+def format_size(size: int) -> str:
+    """The shortest text that `parse_size` turns back into `size`."""
+    for unit in ("TiB", "TB", "GiB", "GB", "MiB", "MB", "KiB", "kB"):
+        if size >= _BYTES[unit] and size % _BYTES[unit] == 0:
+            return f"{size // _BYTES[unit]}{unit}"
+    return f"{size}B"
+
+
+def page_url(text: str) -> str:
+    """A metrics page's full address: `HOST:PORT` becomes `http://HOST:PORT/metrics`.
+
+    Raises ValueError when there is no host, the scheme is not http or https, or credentials stand
+    in the address (they would be shown on every screen and page).
+    """
+    parts = urlsplit(text if "://" in text else f"http://{text}")
+    if parts.scheme not in ("http", "https"):
+        raise ValueError(f'"{text}" is not a page address: only http:// and https:// are read')
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("an address must not hold credentials: name a token file in engine.token_files")
+    try:
+        port = parts.port
+    except ValueError:
+        raise ValueError(f'"{text}" has no valid port: it must be 1 to 65535') from None
+    if not parts.hostname or port == 0:
+        raise ValueError(f'"{text}" is not a page address: write HOST:PORT or http://HOST:PORT/metrics')
+    path = parts.path if parts.path not in ("", "/") else "/metrics"
+    return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(text: str) -> Address:
+    """`ADDR:PORT`, an IPv6 address in square brackets; port 0 lets the system choose."""
+    host, colon, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not colon or not host or (":" in host and not bracketed):
+        raise ValueError(f'"{text}" is not an address: write ADDR:PORT, such as 127.0.0.1:19417 or [::1]:19417')
+    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise ValueError(f'"{text}" has no valid port: it must be 0 to 65535')
+    return Address(host.strip("[]"), int(port))
+
+
+def toml_text(text: str) -> str:
+    """`text` as a TOML string."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _text(raw: object) -> str:
+    if not isinstance(raw, str):
+        raise ValueError(f"must be a text in quotes, not {_shown(raw)}")
+    return raw
+
+
+def _shown(raw: object) -> str:
+    if isinstance(raw, bool):
+        return "true" if raw else "false"
+    if isinstance(raw, dict):
+        return "a table"
+    if isinstance(raw, list):
+        return "a list"
+    return f'"{raw}"' if isinstance(raw, str) else str(raw)
+
+
+class Kind:
+    """One kind of value. `allowed` says in words what is accepted."""
+
+    allowed: str
+
+    def read(self, raw: Any, base: Path) -> Any:
+        """The value of `raw` as TOML gives it; relative paths are taken from `base`."""
+        raise NotImplementedError
+
+    def from_environment(self, text: str) -> Any:
+        """What TOML would have given for `text`, which stands in an environment variable."""
+        return text
+
+    def toml(self, value: Any) -> str:
+        """`value` the way a configuration file would hold it."""
+        return toml_text(str(value))
+
+
+class Flag(Kind):
+    allowed = "true or false"
+
+    def read(self, raw: Any, base: Path) -> bool:
+        if not isinstance(raw, bool):
+            raise ValueError(f"must be true or false, not {_shown(raw)}")
+        return raw
+
+    def from_environment(self, text: str) -> Any:
+        return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(text.lower(), text)
+
+    def toml(self, value: Any) -> str:
+        return "true" if value else "false"
+
+
+@dataclass(frozen=True)
+class Whole(Kind):
+    minimum: int
+    maximum: int
+
+    @property
+    def allowed(self) -> str:  # type: ignore[override]
+        return f"{self.minimum} to {self.maximum}"
+
+    def read(self, raw: Any, base: Path) -> int:
+        if not isinstance(raw, int) or isinstance(raw, bool):
+            raise ValueError(f"must be a whole number, not {_shown(raw)}")
+        if not self.minimum <= raw <= self.maximum:
+            raise ValueError(f"{raw} is out of range: it must be {self.allowed}")
+        return raw
+
+    def from_environment(self, text: str) -> Any:
+        return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else text
+
+    def toml(self, value: Any) -> str:
+        return str(value)
+
+
+@dataclass(frozen=True)
+class Duration(Kind):
+    """Held as seconds."""
+
+    minimum: float
+    maximum: float
+
+    @property
+    def allowed(self) -> str:  # type: ignore[override]
+        return f"{format_duration(self.minimum)} to {format_duration(self.maximum)}"
+
+    def read(self, raw: Any, base: Path) -> float:
+        if isinstance(raw, int | float) and not isinstance(raw, bool):
+            raise ValueError(f'{raw} has no unit: write "{raw}s" for seconds, or another of ms, m, h, d')
+        seconds = parse_duration(_text(raw))
+        if not self.minimum <= seconds <= self.maximum:
+            raise ValueError(f'"{raw}" is out of range: it must be {self.allowed}')
+        return seconds
+
+    def toml(self, value: Any) -> str:
+        return toml_text(format_duration(value))
+
+
+@dataclass(frozen=True)
+class Size(Kind):
+    """Held as bytes."""
+
+    minimum: int
+    maximum: int
+
+    @property
+    def allowed(self) -> str:  # type: ignore[override]
+        return f"{format_size(self.minimum)} to {format_size(self.maximum)}"
+
+    def read(self, raw: Any, base: Path) -> int:
+        if isinstance(raw, int | float) and not isinstance(raw, bool):
+            raise ValueError(f'{raw} has no unit: write a size such as "500MB" or "8GiB"')
+        size = parse_size(_text(raw))
+        if not self.minimum <= size <= self.maximum:
+            raise ValueError(f'"{raw}" is out of range: it must be {self.allowed}')
+        return size
+
+    def toml(self, value: Any) -> str:
+        return toml_text(format_size(value))
+
+
+class FilePath(Kind):
+    """A file or a directory; the empty text is None. Existence is not checked here."""
+
+    allowed = 'a path, or "" for none'
+
+    def read(self, raw: Any, base: Path) -> Path | None:
+        text = _text(raw)
+        return base / Path(text).expanduser() if text else None
+
+    def toml(self, value: Any) -> str:
+        return toml_text("" if value is None else str(value))
+
+
+class ListenAddress(Kind):
+    allowed = "ADDR:PORT"
+
+    def read(self, raw: Any, base: Path) -> Address:
+        return parse_address(_text(raw))
+
+
+class PageUrls(Kind):
+    """Held as a tuple of full addresses, without repeats."""
+
+    allowed = "a list of HOST:PORT or http(s) addresses"
+
+    def read(self, raw: Any, base: Path) -> tuple[str, ...]:
+        if not isinstance(raw, list):
+            raise ValueError(f"must be a list of addresses, not {_shown(raw)}")
+        return tuple(dict.fromkeys(page_url(_text(entry)) for entry in raw))
+
+    def from_environment(self, text: str) -> Any:
+        return [entry.strip() for entry in text.split(",") if entry.strip()]
+
+    def toml(self, value: Any) -> str:
+        return f"[{', '.join(toml_text(url) for url in value)}]"
+
+
+class _PerPage(Kind):
+    """A table whose keys are page addresses; the subclasses say what stands under a key."""
+
+    def read(self, raw: Any, base: Path) -> Mapping[str, Any]:
+        if not isinstance(raw, dict):
+            raise ValueError(f"must be a table with page addresses as its keys, not {_shown(raw)}")
+        return {page_url(address): self.entry(entry, base) for address, entry in raw.items()}
+
+    def entry(self, raw: Any, base: Path) -> Any:
+        raise NotImplementedError
+
+    def from_environment(self, text: str) -> Any:
+        try:
+            return tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            raise ValueError('must be an inline table, such as { "http://127.0.0.1:8000/metrics" = ... }') from None
+
+    def toml(self, value: Any) -> str:
+        inner = ", ".join(f"{toml_text(address)} = {self.entry_toml(entry)}" for address, entry in value.items())
+        return f"{{ {inner} }}" if inner else "{}"
+
+    def entry_toml(self, entry: Any) -> str:
+        return toml_text(str(entry))
+
+
+class PathPerPage(_PerPage):
+    allowed = "page address = path"
+
+    def entry(self, raw: Any, base: Path) -> Path:
+        path = FilePath().read(raw, base)
+        if path is None:
+            raise ValueError("a path must not be empty here")
+        return path
+
+
+@dataclass(frozen=True)
+class GpusPerPage(_PerPage):
+    """Held as a tuple of NVML indices (as text) and UUIDs per page."""
+
+    allowed: str = field(default="page address = list of GPU indices or UUIDs", init=False)
+
+    def entry(self, raw: Any, base: Path) -> tuple[str, ...]:
+        if not isinstance(raw, list) or not raw:
+            raise ValueError("must be a list of GPU indices or UUIDs")
+        for gpu in raw:
+            is_index = isinstance(gpu, int) and not isinstance(gpu, bool) and gpu >= 0
+            if not is_index and not (isinstance(gpu, str) and gpu.startswith(("GPU-", "MIG-"))):
+                raise ValueError(f"{_shown(gpu)} is neither an index (0, 1, ...) nor a UUID (GPU-..., MIG-...)")
+        return tuple(str(gpu) for gpu in raw)
+
+    def entry_toml(self, entry: Any) -> str:
+        return f"[{', '.join(gpu if gpu.isdigit() else toml_text(gpu) for gpu in entry)}]"
