@@ -1,0 +1,172 @@
+"""Saved metrics pages to intervals: what `phasetop import` reads.
+
+A file holds one JSON object a line, optionally gzip-compressed: `t` (epoch seconds when the page
+was asked for), `dur` (seconds until it had arrived), `text` (the page), `url`, `status`, `error`;
+all but `t` and `text` may be absent. The last page that had arrived before an edge closes the
+interval, as it would have live.
+"""
+
+from __future__ import annotations
+
+import gzip
+import heapq
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from collectors.engine.page import PageMemo
+from collectors.engine.reading import EngineSnapshot, engine_reading, new_memo, snapshots
+from collectors.model import EngineKey, Gap, Interval
+from collectors.readings import EngineReading, rounded
+from collectors.text import clean
+
+_PAUSE_SECONDS = 60.0
+"""Without a page for so long, the recording is taken to have been paused, and a new run begins."""
+
+_NANO = 1_000_000_000
+
+
+class ImportFailed(Exception):
+    """Nothing could be imported. The message says what, where and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class SavedPage:
+    """One line of an import file. `arrived` is epoch seconds; `text` is None when the page failed."""
+
+    arrived: float
+    endpoint: str
+    text: str | None
+    problem: str | None
+
+
+def import_intervals(
+    paths: Sequence[Path],
+    *,
+    interval: float = 1.0,
+    engine: str | None = None,
+    warn: Callable[[str], None] = lambda message: None,
+) -> Iterator[Interval]:
+    """The intervals of saved pages, merged from several files by time of arrival.
+
+    `interval` is in seconds; `engine` is the URL to give pages that name none. Lines that cannot
+    be read are told to `warn`, each with file and line, and passed over.
+
+    Raises:
+        ImportFailed: a file cannot be opened, or no page of a known engine is in any of them.
+    """
+    if interval <= 0:
+        raise ImportFailed(f"an interval of {interval:g} s is not positive; give e.g. --interval 1s")
+    assembler = _Assembler(round(interval * _NANO))
+    pages = heapq.merge(*(_pages(path, engine, warn) for path in paths), key=lambda page: page.arrived)
+    for page in pages:
+        yield from assembler.put(page)
+    yield from assembler.end()
+    if not assembler.engines_seen:
+        names = ", ".join(str(path) for path in paths)
+        raise ImportFailed(f"no page of a known engine in {names}; `phasetop doctor` lists the engines that are known")
+
+
+def _pages(path: Path, engine: str | None, warn: Callable[[str], None]) -> Iterator[SavedPage]:
+    try:
+        with _open(path) as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.strip():
+                    continue
+                try:
+                    yield _page(json.loads(line), path, engine)
+                except (ValueError, TypeError, KeyError) as problem:
+                    warn(f"{path}:{number}: not a saved page ({clean(str(problem))}); passed over")
+    except (OSError, EOFError) as problem:
+        raise ImportFailed(f"{path}: cannot be read: {clean(str(problem))}") from problem
+
+
+def _open(path: Path) -> TextIO:
+    with path.open("rb") as file:
+        compressed = file.read(2) == b"\x1f\x8b"
+    if compressed:
+        return gzip.open(path, "rt", encoding="utf-8", errors="replace")
+    return path.open(encoding="utf-8", errors="replace")
+
+
+def _page(line: Any, path: Path, engine: str | None) -> SavedPage:
+    if not isinstance(line, dict):
+        raise TypeError("the line is no JSON object")
+    arrived = float(line["t"]) + float(line.get("dur") or 0.0)
+    if not 0 < arrived < 1e11:
+        raise ValueError("t is not a time in epoch seconds")
+    endpoint = clean(str(line.get("url") or engine or path.name), 200)
+    status = line.get("status")
+    text = line.get("text")
+    if isinstance(text, str) and status in (None, 200):
+        return SavedPage(arrived, endpoint, text, None)
+    return SavedPage(arrived, endpoint, None, clean(str(line.get("error") or f"HTTP {status}")))
+
+
+@dataclass(slots=True)
+class _Endpoint:
+    memo: PageMemo = field(default_factory=new_memo)
+    newest: dict[EngineKey, EngineSnapshot] = field(default_factory=dict)
+    closed: dict[EngineKey, EngineSnapshot] = field(default_factory=dict)
+    problem: str | None = None
+
+
+class _Assembler:
+    """Closes whole, wall-aligned intervals as pages arrive."""
+
+    def __init__(self, length: int) -> None:
+        self._length = length
+        self._endpoints: dict[str, _Endpoint] = {}
+        self._sequence = 0
+        self._start: int | None = None
+        self._last_arrival = 0.0
+        self.engines_seen = False
+
+    def put(self, page: SavedPage) -> Iterator[Interval]:
+        at = int(page.arrived * _NANO)
+        if self._start is None:
+            self._start = at - at % self._length
+        elif page.arrived - self._last_arrival > _PAUSE_SECONDS:
+            yield self._close()
+            self._start = at - at % self._length
+            for endpoint in self._endpoints.values():
+                endpoint.closed.clear()
+                endpoint.newest.clear()
+        while at >= self._start + self._length:
+            yield self._close()
+        self._last_arrival = max(self._last_arrival, page.arrived)
+        endpoint = self._endpoints.setdefault(page.endpoint, _Endpoint())
+        endpoint.problem = page.problem
+        if page.text is not None:
+            for snapshot in snapshots(page.endpoint, page.text, page.arrived, endpoint.memo):
+                self.engines_seen = True
+                endpoint.newest[snapshot.key] = snapshot
+
+    def end(self) -> Iterator[Interval]:
+        if self._start is not None:
+            yield self._close()
+
+    def _close(self) -> Interval:
+        if self._start is None:
+            raise RuntimeError("no page has arrived yet")
+        start, self._start = self._start, self._start + self._length
+        engines: dict[EngineKey, EngineReading] = {}
+        gaps: list[Gap] = []
+        for name, endpoint in self._endpoints.items():
+            readings = list(_readings(endpoint, self._start / _NANO))
+            engines.update((reading.key, reading) for reading in readings)
+            if any(reading.state != "ok" for reading in readings):
+                gaps.append(Gap(name, endpoint.problem or "no page arrived in this interval"))
+        self._sequence += 1
+        return Interval(self._sequence, start, self._start, self._length / _NANO, engines=engines, gaps=tuple(gaps))
+
+
+def _readings(endpoint: _Endpoint, end: float) -> Iterable[EngineReading]:
+    for key, newest in endpoint.newest.items():
+        previous = endpoint.closed.get(key)
+        fresh = newest is not previous
+        state = "ok" if fresh else ("down" if endpoint.problem else "stale")
+        yield rounded(engine_reading(previous, newest if fresh else None, end=end, state=state))
+        endpoint.closed[key] = newest
