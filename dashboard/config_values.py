@@ -39,7 +39,7 @@ def format_duration(seconds: float) -> str:
     for unit in ("d", "h", "m", "s"):
         if seconds >= _SECONDS[unit] and seconds % _SECONDS[unit] == 0:
             return f"{seconds / _SECONDS[unit]:.0f}{unit}"
-    return f"{seconds * 1000:g}ms" if seconds < 1 else f"{seconds:g}s"
+    return f"{seconds * 1000:.12g}ms" if seconds < 1 else f"{seconds:.12g}s"
 
 
 def parse_size(text: str) -> int:
@@ -64,6 +64,8 @@ def page_url(text: str) -> str:
     Raises ValueError when there is no host, the scheme is not http or https, or credentials stand
     in the address (they would be shown on every screen and page).
     """
+    if not text.isprintable() or " " in text:
+        raise ValueError(f"{text!r} is not a page address: it holds blanks or control characters")
     parts = urlsplit(text if "://" in text else f"http://{text}")
     if parts.scheme not in ("http", "https"):
         raise ValueError(f'"{text}" is not a page address: only http:// and https:// are read')
