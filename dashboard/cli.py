@@ -1,0 +1,85 @@
+"""The command line: `phasetop COMMAND ...`; without a command, `live`.
+
+Standard output is data, standard error is narration. Exit codes: 0 fine, 1 failed, 2 wrong usage
+or configuration, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from dashboard import __version__
+from dashboard.commands.common import CommandFailed, UsageError
+
+COMMANDS: Mapping[str, str] = {
+    "live": "the dashboard of this machine (the default)",
+    "export": "serve a Prometheus page, without a dashboard",
+    "record": "record without a dashboard",
+    "replay": "the dashboard of a recording, also of one still being written",
+    "import": "saved metrics pages into a recording",
+    "once": "measure one interval and print it",
+    "dump": "a recording as JSON lines, CSV or OpenMetrics",
+    "note": "put a note into a recording: what was changed, and when",
+    "doctor": "what can be measured here, what cannot, why, and the remedy",
+    "config": "check or show the configuration, or where it is looked for",
+}
+_MODULES: Mapping[str, str] = {"import": "import_pages"}  # `import` is a keyword
+
+
+def run() -> None:
+    """The console script."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command and return its exit code. Wrong flags raise SystemExit(2), as argparse does."""
+    first = argv[0] if argv else ""
+    if first in ("-h", "--help", "-V", "--version"):
+        _top().parse_args(argv)
+    named = bool(first) and not first.startswith("-")
+    name, rest = (first, argv[1:]) if named else ("live", argv)
+    try:
+        if name not in COMMANDS:
+            raise UsageError(_no_such_command(name))
+        module = importlib.import_module(f"dashboard.commands.{_MODULES.get(name, name)}")
+        summary = COMMANDS[name]
+        parser = argparse.ArgumentParser(
+            prog=f"phasetop {name}", description=f"{summary[0].upper()}{summary[1:]}.", allow_abbrev=False
+        )
+        module.arguments(parser)
+        return int(module.run(parser.parse_args(rest)))
+    except CommandFailed as failure:
+        print(f"phasetop{' ' + name if name in COMMANDS else ''}: {failure}", file=sys.stderr)
+        return failure.exit_code
+    except BrokenPipeError:
+        # Whoever read us has seen enough (`phasetop dump ... | head`); the last flush must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _top() -> argparse.ArgumentParser:
+    """What `phasetop --help` shows; the commands' own flags are declared by their modules."""
+    parser = argparse.ArgumentParser(
+        prog="phasetop",
+        description="What the hardware's time goes into, prefill or decode, and what holds it back.",
+        epilog="`phasetop COMMAND --help` lists the flags of one command.",
+    )
+    parser.add_argument("-V", "--version", action="version", version=f"phasetop {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", title="commands")
+    for name, summary in COMMANDS.items():
+        commands.add_parser(name, help=summary)
+    return parser
+
+
+def _no_such_command(name: str) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name, COMMANDS, n=1)
+    remedy = f"did you mean {close[0]}?" if close else f"there are {', '.join(COMMANDS)}"
+    return f'there is no command "{name}"; {remedy}'

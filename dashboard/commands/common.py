@@ -1,0 +1,110 @@
+"""What several commands share: how they fail, the flags that set configuration, and how they stop."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import select
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from dashboard.config import ConfigError, Loaded
+
+
+class CommandFailed(Exception):
+    """The command could not do its work. The message says what, where and what to do."""
+
+    exit_code = 1
+
+
+class UsageError(CommandFailed):
+    """The command was asked for something it cannot do as asked."""
+
+    exit_code = 2
+
+
+def narrate(message: str) -> None:
+    """A line for the person at the terminal; standard output is kept for data."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def config_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="FILE", type=Path, help="a configuration file read after the standard ones")
+
+
+def sampling_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of every command that measures."""
+    parser.add_argument("--interval", metavar="1s", help="from one sample to the next, 250ms to 1m")
+    parser.add_argument(
+        "--engine", metavar="URL", action="append", help="metrics page of an engine, besides those found; repeatable"
+    )
+    parser.add_argument(
+        "--gpu-page",
+        metavar="URL",
+        action="append",
+        help="metrics page of a GPU exporter, e.g. dcgm-exporter; repeatable",
+    )
+    config_argument(parser)
+
+
+# Attribute of the parsed arguments -> (flag, key it sets, value when the flag takes none).
+_FLAGS: Mapping[str, tuple[str, str, bool | None]] = {
+    "interval": ("--interval", "sampling.interval", None),
+    "engine": ("--engine", "engine.urls", None),
+    "gpu_page": ("--gpu-page", "gpu.pages", None),
+    "record": ("--record", "record.directory", None),
+    "listen": ("--listen", "server.listen", None),
+    "ascii": ("--ascii", "tui.ascii", True),
+    "no_mouse": ("--no-mouse", "tui.mouse", False),
+}
+
+
+def configuration(args: argparse.Namespace) -> Loaded:
+    """The configuration with this command's flags on top. Raises UsageError with everything wrong."""
+    from dashboard.config import ConfigError, Flag, load
+
+    flags = {
+        key: Flag(flag, value if fixed is None else fixed)
+        for name, (flag, key, fixed) in _FLAGS.items()
+        if (value := getattr(args, name, None))
+    }
+    try:
+        return load(environment=os.environ, config_file=args.config, flags=flags)
+    except ConfigError as error:
+        raise UsageError(listed(error)) from None
+
+
+def listed(error: ConfigError) -> str:
+    """All the problems of a configuration, one a line."""
+    if len(error.problems) == 1:
+        return str(error.problems[0])
+    return "\n  ".join(["the configuration cannot be used:", *(str(problem) for problem in error.problems)])
+
+
+class StopSignals:
+    """Turns SIGINT, SIGTERM and SIGHUP into something a main thread can wait for.
+
+    The second signal of a kind ends the process at once. A signal that was ignored when we started
+    (`nohup`, a background job) stays ignored. A handler must not touch a lock the main thread may
+    hold, so it writes to a pipe.
+    """
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        os.write(self._write, b"x")
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait for a signal, for at most `seconds`; True when one has come."""
+        return bool(select.select([self._read], [], [], seconds)[0])

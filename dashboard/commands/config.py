@@ -1,0 +1,74 @@
+"""`phasetop config check|show|path`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from dashboard.commands.common import CommandFailed, config_argument, configuration
+from dashboard.config import Loaded, standard_files
+from dashboard.config_schema import KINDS, SECTIONS
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "action",
+        choices=("check", "show", "path"),
+        help="check: say all that is wrong; show: what is in force and who set it; path: which files are read",
+    )
+    config_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.action == "path":
+        return _path(args.config)
+    loaded = configuration(args)
+    return _check(loaded) if args.action == "check" else _show(loaded)
+
+
+def _path(named: Path | None) -> int:
+    for path in (*standard_files(os.environ), *([named] if named else [])):
+        state = "read" if os.access(path, os.R_OK) else "not readable" if path.exists() else "not there"
+        print(f"{path}: {state}")
+    return 0
+
+
+def _check(loaded: Loaded) -> int:
+    unreadable = [
+        f"{loaded.origins[key]}: {key}: {path} cannot be read"
+        for key, path in _named_files(loaded)
+        if not os.access(path, os.R_OK)
+    ]
+    if unreadable:
+        raise CommandFailed("\n  ".join(["files the configuration names cannot be read:", *unreadable]))
+    found = [str(path) for path, reason in loaded.files if reason is None]
+    print(f"fine: {', '.join(found)}" if found else "fine: no configuration file, all at its default")
+    return 0
+
+
+def _named_files(loaded: Loaded) -> list[tuple[str, Path]]:
+    server, gpu, engine = loaded.config.server, loaded.config.gpu, loaded.config.engine
+    single = {
+        "server.tls_cert": server.tls_cert,
+        "server.tls_key": server.tls_key,
+        "server.client_ca": server.client_ca,
+        "server.basic_auth_file": server.basic_auth_file,
+        "server.bearer_token_file": server.bearer_token_file,
+        "gpu.nvml_library": gpu.nvml_library,
+    }
+    tokens = [("engine.token_files", path) for path in engine.token_files.values()]
+    return [(key, path) for key, path in single.items() if path is not None] + tokens
+
+
+def _show(loaded: Loaded) -> int:
+    """A configuration file that gives exactly what is in force."""
+    for section in SECTIONS:
+        print(f"[{section}]")
+        values = getattr(loaded.config, section)
+        for key, kind in KINDS.items():
+            name = key.removeprefix(f"{section}.")
+            if name != key:
+                print(f"{f'{name} = {kind.toml(getattr(values, name))}':<40} # {loaded.origins[key]}")
+        print()
+    return 0
