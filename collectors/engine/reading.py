@@ -155,17 +155,23 @@ class _Page:
 
     def amount(self, row: Row, before: _Page) -> float | None:
         for alternative in row.alternatives:
-            if all(self._matching(selector) for selector in alternative.selectors):
+            if all(self._has(selector) for selector in alternative.selectors):
                 if row.zero_is_missing and not self._total(alternative):
                     return None
-                return (
-                    self._product_change(alternative, before)
-                    if alternative.operator == "*"
-                    else self._change(
-                        [series for selector in alternative.selectors for series in self._matching(selector)], before
-                    )
-                )
+                if alternative.operator == "*":
+                    return self._product_change(alternative, before)
+                found = [series for selector in alternative.selectors for series in self._matching(selector)]
+                return self._change(found, before)
         return None
+
+    def _has(self, selector: Selector) -> bool:
+        """Whether the page counts what the selector asks for, even where nothing was counted yet.
+
+        A labelled counter's series appear one by one, each with its first event: when the family
+        and its label are there and the value is not, the count is 0.
+        """
+        named = self._by_name.get(selector.name, ())
+        return bool(named) if selector.label is None else any(selector.label in series.labels for series in named)
 
     def _total(self, alternative: Alternative) -> float:
         return sum(self._values[series] for selector in alternative.selectors for series in self._matching(selector))

@@ -1,0 +1,173 @@
+"""What a step costs: a bounded least-squares fit on the engine's own recent past.
+
+    decode seconds  = a * steps + b * generated tokens + c * resident KV tokens * steps
+    prefill seconds = d * prompt tokens computed
+
+The four costs are learned from windows of about five seconds during which the engine was busy
+throughout, so that their sum is the window's length. Physics bounds them (no cost is negative, a
+prompt token never costs more than a decode step), and a ridge towards what pure windows show keeps
+the fit identifiable under saturated chunked prefill, where every step is mixed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any, NamedTuple
+
+WINDOW_SECONDS = 5.0
+MAX_WINDOWS = 180
+"""Fifteen minutes of windows; what is older is forgotten."""
+MIN_WINDOWS = 3
+SURE_WINDOWS = 20
+"""Below this many windows every label that rests on the fit has low confidence."""
+
+_RIDGE = 0.02
+_SWEEPS = 200
+
+
+class Window(NamedTuple):
+    """Sums over one busy window. `kv_steps` is resident KV tokens times steps; `busy` is seconds."""
+
+    steps: float
+    generated: float
+    kv_steps: float
+    prompt: float
+    busy: float
+
+
+@dataclass(frozen=True, slots=True)
+class CostModel:
+    """Seconds per unit of work, with how well they explain the past.
+
+    `error` is the root-mean-square of the windows' residuals relative to their length; `windows`
+    is how many there were. `step` and the other decode costs are None-free: a model without decode
+    evidence has `knows_decode` False and must not be asked.
+    """
+
+    step: float = 0.0
+    token: float = 0.0
+    kv_step: float = 0.0
+    prompt_token: float = 0.0
+    error: float = 1.0
+    windows: int = 0
+    knows_decode: bool = False
+    knows_prefill: bool = False
+
+    def decode_seconds(self, steps: float, generated: float, kv_steps: float) -> float:
+        return self.step * steps + self.token * generated + self.kv_step * kv_steps
+
+    def prefill_seconds(self, prompt_tokens: float) -> float:
+        return self.prompt_token * prompt_tokens
+
+    @property
+    def is_sure(self) -> bool:
+        return self.windows >= SURE_WINDOWS
+
+
+UNCALIBRATED = CostModel()
+
+
+@dataclass(slots=True)
+class Calibration:
+    """The windows of one engine and the model fitted to them."""
+
+    windows: deque[Window] = field(default_factory=lambda: deque(maxlen=MAX_WINDOWS))
+    model: CostModel = UNCALIBRATED
+    _open: list[float] = field(default_factory=lambda: [0.0] * 5)
+
+    def add(self, steps: float, generated: float, kv_steps: float, prompt: float, busy: float) -> None:
+        """One interval that was busy throughout. Fits anew when it completes a window."""
+        for index, value in enumerate((steps, generated, kv_steps, prompt, busy)):
+            self._open[index] += value
+        if self._open[4] >= WINDOW_SECONDS:
+            self.windows.append(Window(*self._open))
+            self._open = [0.0] * 5
+            self.model = fit(self.windows)
+
+    def interrupt(self) -> None:
+        """The engine was not busy throughout, or is not known to have been: the open window is dropped."""
+        self._open = [0.0] * 5
+
+    def to_json(self) -> dict[str, Any]:
+        return {"windows": [list(window) for window in self.windows], "open": list(self._open)}
+
+    @classmethod
+    def from_json(cls, state: dict[str, Any]) -> Calibration:
+        windows = deque((Window(*values) for values in state["windows"]), maxlen=MAX_WINDOWS)
+        return cls(windows, fit(windows), list(state["open"]))
+
+
+def fit(windows: Iterable[Window]) -> CostModel:
+    """The cost model of some windows; `UNCALIBRATED` when there are too few of them."""
+    rows = list(windows)
+    if len(rows) < MIN_WINDOWS:
+        return UNCALIBRATED
+    decode_rows = [row for row in rows if row.steps > 0]
+    prompt_rows = [row for row in rows if row.prompt > 0]
+    prior = _prior(rows)
+    scales = [max((row[column] for row in rows), default=0.0) for column in range(4)]
+    costs = _bounded_ridge(rows, prior, scales)
+    residuals = [sum(c * row[i] for i, c in enumerate(costs)) / row.busy - 1.0 for row in rows]
+    error = (sum(r * r for r in residuals) / len(residuals)) ** 0.5
+    return CostModel(
+        step=costs[0],
+        token=costs[1],
+        kv_step=costs[2],
+        prompt_token=costs[3],
+        error=error,
+        windows=len(rows),
+        knows_decode=len(decode_rows) >= MIN_WINDOWS and costs[0] + costs[1] > 0,
+        knows_prefill=len(prompt_rows) >= MIN_WINDOWS and costs[3] > 0,
+    )
+
+
+def _prior(rows: Sequence[Window]) -> list[float]:
+    """Costs that windows of one phase alone show; a mixed past gives half the time to each.
+
+    A window counts as pure when the other kind of work could not have filled a tenth of it.
+    """
+    step_only = [row.busy / row.steps for row in rows if row.steps > 0 and row.prompt < 0.1 * row.generated]
+    prompt_only = [row.busy / row.prompt for row in rows if row.prompt > 0 and row.steps == 0]
+    mixed = [row for row in rows if row.steps > 0 and row.prompt > 0]
+    step = median(step_only) if step_only else None
+    prompt = median(prompt_only) if prompt_only else None
+    if step is None and mixed:
+        taken = [row.prompt * (prompt or 0.0) for row in mixed]
+        left = [max(row.busy - used, 0.1 * row.busy) / row.steps for row, used in zip(mixed, taken, strict=True)]
+        step = median(left) if prompt else 0.5 * median(row.busy / row.steps for row in mixed)
+    if prompt is None and mixed:
+        used = [min(row.steps * (step or 0.0), 0.9 * row.busy) for row in mixed]
+        prompt = median((row.busy - spent) / row.prompt for row, spent in zip(mixed, used, strict=True))
+    return [step or 0.0, 0.0, 0.0, prompt or 0.0]
+
+
+def _bounded_ridge(rows: Sequence[Window], prior: Sequence[float], scales: Sequence[float]) -> list[float]:
+    """Coordinate descent on the normal equations of min |A x - B|^2 + |ridge (x - prior)|^2, x >= 0.
+
+    Columns are scaled to at most 1, rows to the window's length, so that one ridge suits all.
+    """
+    active = [index for index in range(4) if scales[index] > 0]
+    matrix = [[row[index] / scales[index] / row.busy for index in active] for row in rows]
+    gram = [[sum(row[i] * row[j] for row in matrix) for j in range(len(active))] for i in range(len(active))]
+    target = [sum(row[i] for row in matrix) for i in range(len(active))]
+    scaled_prior = [prior[index] * scales[index] for index in active]
+    weight = (_RIDGE**2) * len(rows) / max(1e-9, sum(row.busy for row in rows) / len(rows)) ** 2
+    x = list(scaled_prior)
+    for _ in range(_SWEEPS):
+        moved = 0.0
+        for i in range(len(active)):
+            others = sum(gram[i][j] * x[j] for j in range(len(active)) if j != i)
+            best = max(0.0, (target[i] - others + weight * scaled_prior[i]) / (gram[i][i] + weight))
+            moved = max(moved, abs(best - x[i]))
+            x[i] = best
+        if moved < 1e-12:
+            break
+    costs = [0.0] * 4
+    for position, index in enumerate(active):
+        costs[index] = x[position] / scales[index]
+    if costs[0] + costs[1] > 0:
+        costs[3] = min(costs[3], costs[0] + costs[1])
+    return costs

@@ -1,0 +1,263 @@
+"""The labeller: intervals in, labels out. Live, import, replay and tests all run this code.
+
+It keeps no clock and does no input or output. What it has learned from settled intervals can be
+taken out as a checkpoint; a labeller made from it and fed the intervals from `next_sequence` on
+gives the same settled labels to the bit.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import Any
+
+from collectors.bottleneck import judge
+from collectors.model import (
+    HOST,
+    RULE_VERSION,
+    Confidence,
+    EngineKey,
+    Interval,
+    Label,
+    PhaseLabel,
+    Tick,
+    engine_entity,
+    gpu_entity,
+)
+from collectors.phase.calibrate import Calibration
+from collectors.phase.evidence import Observation, observe, spread
+from collectors.phase.hardware import DramHistory
+from collectors.phase.rules import Spent, phase_of, phase_seconds
+from collectors.phase.settle import SETTLE_SECONDS, Split, split
+from collectors.phase.topology import gpu_spent, host_spent
+
+__all__ = ["Labeller", "phase_seconds"]
+
+_NANO = 1_000_000_000
+_SMOOTHING_SECONDS = 2.0
+_FORGET_SECONDS = 900.0
+"""An engine or GPU not seen for so long is forgotten, with what was learned of it."""
+_COLD_SECONDS = 20.0
+
+
+@dataclass(slots=True)
+class _EngineTrack:
+    """What is known of one engine: its costs, its last settled label, and its unsettled intervals."""
+
+    calibration: Calibration = field(default_factory=Calibration)
+    previous: PhaseLabel | None = None
+    watched_seconds: float = 0.0
+    last_settled: Observation | None = None
+    last_seen: int = 0
+    pending: deque[Observation] = field(default_factory=deque)
+    splits: list[Split] = field(default_factory=list)
+
+    @property
+    def newest(self) -> Observation | None:
+        return self.pending[-1] if self.pending else self.last_settled
+
+    def push(self, seen: Observation, duration: float) -> None:
+        silent = list(takewhile(lambda one: one.missing, reversed(self.pending)))
+        if silent and not seen.missing and seen.seconds > 1.5 * duration:
+            parts = spread({one.sequence: one for one in reversed(silent)}, seen)
+            for _ in silent:
+                self.pending.pop()
+            self.pending.extend(parts[sequence] for sequence in sorted(parts))
+        else:
+            self.pending.append(seen)
+        self.last_seen = seen.end
+        self.resplit()
+
+    def resplit(self) -> None:
+        self.splits = split(self.pending, self.calibration.model, final=False)
+
+    def spent(self, one: Split, seen: Observation) -> Spent:
+        model = self.calibration.model
+        confidence: Confidence
+        is_cold = self.watched_seconds < _COLD_SECONDS or (one.calibrated and not model.is_sure)
+        if is_cold or one.error > 0.25:
+            confidence = "low"
+        elif one.calibrated:
+            confidence = "high" if model.error < 0.05 and model.windows >= 50 else "medium"
+        elif "engine-seconds" in one.evidence or "idle-counter" in one.evidence:
+            confidence = "high"
+        else:
+            confidence = "medium"
+        has_requests = bool(seen.waiting) or seen.runs_throughout
+        return Spent(one.prefill, one.decode, one.idle, one.unknown, one.error, confidence, one.evidence, has_requests)
+
+    def settle_first(self, *, final: bool) -> Spent:
+        """Takes the oldest interval out, learns from it, and gives its final seconds."""
+        seen = self.pending[0]
+        one = split(self.pending, self.calibration.model, final=True)[0] if final else self.splits[0]
+        spent = self.spent(one, seen)
+        model = self.calibration.model
+        if not seen.missing and one.busy >= 0.95 * seen.seconds:
+            self.calibration.add(
+                seen.steps or 0.0, seen.generated or 0.0, seen.kv_steps, seen.prompt or 0.0, seen.seconds
+            )
+        else:
+            self.calibration.interrupt()
+        self.watched_seconds += seen.seconds
+        self.last_settled = seen
+        self.pending.popleft()
+        self.splits = self.splits[1:]
+        if self.calibration.model is not model:
+            self.resplit()
+        return spent
+
+
+class Labeller:
+    """Labels intervals as they come: provisionally at once, finally when the evidence is complete.
+
+    An interval settles as one, all its entities together and in order, at the latest ten seconds
+    after its end.
+    """
+
+    def __init__(self, *, state: dict[str, Any] | None = None) -> None:
+        self._engines: dict[EngineKey, _EngineTrack] = {}
+        self._drams: dict[str, DramHistory] = {}
+        self._gpu_previous: dict[str, PhaseLabel] = {}
+        self._host_previous: PhaseLabel | None = None
+        self._pending: deque[Interval] = deque()
+        self._next_sequence = 0
+        self._recent: deque[dict[str, tuple[float, float]]] = deque()
+        if state is not None:
+            self._restore(state)
+
+    def push(self, interval: Interval) -> Tick:
+        """Takes the next interval; gives its provisional labels and those that settled with it."""
+        self._pending.append(interval)
+        for key, reading in interval.engines.items():
+            track = self._engines.setdefault(key, _EngineTrack())
+            track.push(observe(interval, reading, track.newest), interval.duration)
+        settled: list[Label] = []
+        while self._pending and (final := self._is_ripe(interval)) is not None:
+            settled.extend(self._settle(final=final))
+        labels = {label.entity: label for label in settled if label.sequence == interval.sequence}
+        if not labels:
+            labels = self._provisional(interval)
+        self._forget(interval.end)
+        return Tick(interval, labels, tuple(settled))
+
+    def flush(self) -> tuple[Label, ...]:
+        """The end of the data: what is still provisional settles on what is known."""
+        settled: list[Label] = []
+        while self._pending:
+            settled.extend(self._settle(final=True))
+        return tuple(settled)
+
+    def _is_ripe(self, newest: Interval) -> bool | None:
+        """Whether the oldest interval settles now: True by age, False by evidence, None not yet."""
+        oldest = self._pending[0]
+        if newest.end - oldest.end >= SETTLE_SECONDS * _NANO:
+            return True
+        for track in self._engines.values():
+            if track.pending and track.pending[0].sequence == oldest.sequence and not track.splits[0].complete:
+                return None
+        return False
+
+    def _settle(self, *, final: bool) -> list[Label]:
+        interval = self._pending.popleft()
+        spent = {
+            key: track.settle_first(final=final)
+            for key, track in self._engines.items()
+            if track.pending and track.pending[0].sequence == interval.sequence
+        }
+        labels = self._labels(interval, spent, settled=True)
+        for key in spent:
+            self._engines[key].previous = labels[engine_entity(key)].phase.label
+        for uuid, gpu in interval.gpus.items():
+            self._drams.setdefault(uuid, DramHistory()).add(gpu)
+            self._gpu_previous[uuid] = labels[gpu_entity(uuid)].phase.label
+        self._host_previous = labels[HOST].phase.label
+        self._next_sequence = interval.sequence + 1
+        return list(labels.values())
+
+    def _provisional(self, interval: Interval) -> dict[str, Label]:
+        spent = {
+            key: track.spent(track.splits[-1], track.pending[-1])
+            for key, track in self._engines.items()
+            if track.pending and track.pending[-1].sequence == interval.sequence
+        }
+        return self._labels(interval, spent, settled=False)
+
+    def _labels(self, interval: Interval, engines: dict[EngineKey, Spent], *, settled: bool) -> dict[str, Label]:
+        gpus = {
+            uuid: gpu_spent(gpu, interval, engines, self._drams.get(uuid) or DramHistory())
+            for uuid, gpu in interval.gpus.items()
+        }
+        nothing = Spent(0.0, 0.0, 0.0, interval.duration, 1.0, "low", ())
+        host = host_spent(list(gpus.values()), list(engines.values())) or nothing
+        everything: dict[str, tuple[Spent, PhaseLabel | None]] = {HOST: (host, self._host_previous)}
+        everything |= {gpu_entity(uuid): (spent, self._gpu_previous.get(uuid)) for uuid, spent in gpus.items()}
+        everything |= {engine_entity(key): (spent, self._engines[key].previous) for key, spent in engines.items()}
+        shares = {} if settled else self._smoothed(everything, interval.duration)
+        labels: dict[str, Label] = {}
+        for entity, (spent, previous) in everything.items():
+            phase = phase_of(spent, settled=settled, previous=previous, share=shares.get(entity))
+            labels[entity] = Label(interval.sequence, entity, phase, judge(interval, entity, phase, spent))
+        return labels
+
+    def _smoothed(self, now: dict[str, tuple[Spent, PhaseLabel | None]], duration: float) -> dict[str, float]:
+        """Trailing mean share of each entity, so that a provisional label does not flicker."""
+        self._recent.append({entity: (spent.prefill, spent.busy) for entity, (spent, _) in now.items()})
+        while len(self._recent) > max(1, round(_SMOOTHING_SECONDS / duration)):
+            self._recent.popleft()
+        shares: dict[str, float] = {}
+        for entity in now:
+            prefill = sum(earlier.get(entity, (0.0, 0.0))[0] for earlier in self._recent)
+            busy = sum(earlier.get(entity, (0.0, 0.0))[1] for earlier in self._recent)
+            if busy > 0:
+                shares[entity] = prefill / busy
+        return shares
+
+    def _forget(self, now: int) -> None:
+        gone = [key for key, track in self._engines.items() if now - track.last_seen > _FORGET_SECONDS * _NANO]
+        for key in gone:
+            del self._engines[key]
+
+    def checkpoint(self) -> dict[str, Any]:
+        """What was learned from settled intervals, as JSON. Pending ones are to be pushed again."""
+        return {
+            "rule_version": RULE_VERSION,
+            "next_sequence": self._pending[0].sequence if self._pending else self._next_sequence,
+            "host": self._host_previous,
+            "gpus": {
+                uuid: {"previous": self._gpu_previous.get(uuid), "dram": history.to_json()}
+                for uuid, history in self._drams.items()
+            },
+            "engines": [
+                {
+                    "endpoint": endpoint,
+                    "engine_index": index,
+                    "calibration": track.calibration.to_json(),
+                    "previous": track.previous,
+                    "watched_seconds": track.watched_seconds,
+                    "last_seen": track.last_settled.end if track.last_settled else track.last_seen,
+                    "running": track.last_settled.running if track.last_settled else None,
+                    "missing": track.last_settled.missing if track.last_settled else True,
+                }
+                for (endpoint, index), track in self._engines.items()
+                if track.last_settled is not None
+            ],
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self._next_sequence = state["next_sequence"]
+        self._host_previous = state["host"]
+        for uuid, gpu in state["gpus"].items():
+            self._drams[uuid] = DramHistory.from_json(gpu["dram"])
+            if gpu["previous"] is not None:
+                self._gpu_previous[uuid] = gpu["previous"]
+        for engine in state["engines"]:
+            sequence = int(state["next_sequence"]) - 1
+            last = Observation(sequence, engine["last_seen"], 1.0, engine["missing"], running=engine["running"])
+            self._engines[(engine["endpoint"], engine["engine_index"])] = _EngineTrack(
+                Calibration.from_json(engine["calibration"]),
+                engine["previous"],
+                engine["watched_seconds"],
+                last,
+                engine["last_seen"],
+            )

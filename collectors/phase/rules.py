@@ -1,0 +1,95 @@
+"""From seconds to a label: the thresholds, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from collectors.model import Confidence, Evidence, Phase, PhaseLabel
+
+PREFILL_FROM, DECODE_TO = 0.60, 0.40
+HYSTERESIS = 0.05
+"""A label is left only when the share is this far past its threshold: between 0.35 and 0.65."""
+
+IDLE_BELOW = 0.05
+WAITING_BELOW = 0.20
+_UNKNOWN_FROM = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Where some seconds of one entity went, with what is known of how sure that is."""
+
+    prefill: float
+    decode: float
+    idle: float
+    unknown: float
+    error: float
+    confidence: Confidence
+    evidence: tuple[Evidence, ...]
+    has_requests: bool = False
+
+    @property
+    def busy(self) -> float:
+        return self.prefill + self.decode
+
+    @property
+    def seconds(self) -> float:
+        return self.prefill + self.decode + self.idle + self.unknown
+
+    @property
+    def share(self) -> float | None:
+        return self.prefill / self.busy if self.busy > 0 else None
+
+
+def share_label(share: float, previous: PhaseLabel | None = None) -> PhaseLabel:
+    """The label of a prefill share, keeping the previous one near a threshold."""
+    if share >= PREFILL_FROM + HYSTERESIS or (share >= PREFILL_FROM and previous not in ("mixed", "decode")):
+        return "prefill"
+    if share <= DECODE_TO - HYSTERESIS or (share <= DECODE_TO and previous not in ("mixed", "prefill")):
+        return "decode"
+    if previous == "prefill" and share > PREFILL_FROM - HYSTERESIS:
+        return "prefill"
+    if previous == "decode" and share < DECODE_TO + HYSTERESIS:
+        return "decode"
+    return "mixed"
+
+
+def phase_of(spent: Spent, *, settled: bool, previous: PhaseLabel | None = None, share: float | None = None) -> Phase:
+    """The phase of one entity's interval. `share` replaces the own share for the label alone."""
+    seconds = spent.seconds
+    if seconds <= 0 or spent.unknown > _UNKNOWN_FROM * seconds:
+        return Phase("unknown", settled, evidence=spent.evidence)
+    busy_ratio = round(min(1.0, spent.busy / seconds), 4)
+    own_share = None if spent.share is None else round(spent.share, 4)
+    label: PhaseLabel
+    if spent.has_requests and busy_ratio < WAITING_BELOW:
+        label = "waiting"
+    elif busy_ratio < IDLE_BELOW or own_share is None:
+        label = "idle"
+    else:
+        label = share_label(own_share if share is None else share, previous)
+    if label in ("idle", "waiting"):
+        own_share = None
+    error = round(min(1.0, spent.error), 4) if own_share is not None else None
+    return Phase(label, settled, own_share, busy_ratio, error, spent.confidence, spent.evidence)
+
+
+def phase_seconds(phase: Phase, duration: float) -> dict[str, float]:
+    """Seconds of an interval by phase: busy time split by share, the rest idle, waiting or unknown.
+
+    The values sum to `duration`.
+    """
+    seconds = {"prefill": 0.0, "decode": 0.0, "idle": 0.0, "waiting": 0.0, "unknown": 0.0}
+    if phase.label == "unknown" or phase.busy_ratio is None:
+        seconds["unknown"] = duration
+        return seconds
+    busy = phase.busy_ratio * duration
+    if phase.label in ("idle", "waiting"):
+        seconds[phase.label] = duration
+    elif phase.prefill_share is None:
+        seconds["unknown"], seconds["idle"] = busy, duration - busy
+    else:
+        seconds["prefill"] = busy * phase.prefill_share
+        seconds["decode"] = busy - seconds["prefill"]
+        seconds["idle"] = duration - busy
+    return seconds

@@ -1,0 +1,294 @@
+"""Splitting an engine's time into prefill, decode and idle, with evidence that arrives late.
+
+Prompt counters move in one lump when a prompt ends, and on some engines the running gauge is 0
+while the prompt is computed. So the time of an interval is split again with every later interval,
+until nothing that may still come can change it, or ten seconds have passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from collectors.model import Evidence
+from collectors.phase.calibrate import CostModel
+from collectors.phase.evidence import Observation
+
+SETTLE_SECONDS = 10.0
+_NEGLIGIBLE = 0.05
+"""A part of the interval too small to change its label."""
+
+_STEP_SLACK = 1.35
+"""Residual beyond calibrated decode that a lump's cost may explain, relative to that cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """One interval's seconds. They add up to the observation's; `unknown` is what nothing explains.
+
+    `error` is the stated error of the prefill share: nine in ten true shares are to lie within it.
+    `complete` says that no later evidence can change the label. `calibrated` says that the split
+    rests on fitted costs.
+    """
+
+    prefill: float
+    decode: float
+    idle: float
+    unknown: float
+    evidence: tuple[Evidence, ...]
+    error: float
+    complete: bool
+    calibrated: bool = False
+
+    @property
+    def busy(self) -> float:
+        return self.prefill + self.decode
+
+    @property
+    def share(self) -> float | None:
+        return self.prefill / self.busy if self.busy > 0 else None
+
+
+@dataclass(slots=True)
+class _Draft:
+    """An interval being split: what is known of its decode time and of prefill reaching into it."""
+
+    seen: Observation
+    decode: float | None
+    busy: float | None
+    claimed: float = 0.0
+    reached: float = 0.0
+
+    @property
+    def room(self) -> float:
+        """Seconds not yet spoken for, in which prefill may have been going on."""
+        limit = self.seen.seconds if self.busy is None else self.busy
+        return max(0.0, limit - (self.decode or 0.0) - self.claimed)
+
+    @property
+    def is_proven_idle(self) -> bool:
+        return self.busy is not None and self.busy < _NEGLIGIBLE * self.seen.seconds and not self.seen.moved
+
+
+def split(pending: Sequence[Observation], model: CostModel, *, final: bool) -> list[Split]:
+    """The splits of consecutive observations, the newest last.
+
+    With `final` the first observation gets no more evidence: what is still open in it is decided.
+    """
+    drafts = [_draft(seen, model) for seen in pending]
+    _move_late_idle(drafts, model)
+    for index in range(len(drafts)):
+        _reach_back(drafts, index, model)
+    newest = len(drafts) - 1
+    return [
+        _conclude(draft, model, final=final and index == 0, is_newest=index == newest)
+        for index, draft in enumerate(drafts)
+    ]
+
+
+def _draft(seen: Observation, model: CostModel) -> _Draft:
+    decode: float | None
+    if seen.missing:
+        decode = None
+    elif seen.decode_seconds is not None:
+        decode = min(seen.decode_seconds, seen.seconds)
+    elif not seen.decodes:
+        decode = 0.0
+    elif model.knows_decode and seen.steps is not None:
+        decode = min(seen.seconds, model.decode_seconds(seen.steps, seen.generated or 0.0, seen.kv_steps))
+    else:
+        decode = None
+    return _Draft(seen, decode, None if seen.missing else seen.busy)
+
+
+def _move_late_idle(drafts: list[_Draft], model: CostModel) -> None:
+    """An idle counter that is brought up to date once a second also counts the second before.
+
+    Where idle time and work do not fit into one interval, the excess belongs to the one before it.
+    """
+    for index in range(len(drafts) - 1, 0, -1):
+        draft, previous = drafts[index], drafts[index - 1]
+        if draft.seen.busy_source != "idle-counter" or draft.busy is None or previous.busy is None:
+            continue
+        wanted = min(draft.seen.seconds, (draft.decode or 0.0) + _lump_seconds(draft.seen, model))
+        excess = min(wanted - draft.busy, previous.busy - (previous.decode or 0.0))
+        if excess > 0:
+            draft.busy += excess
+            previous.busy -= excess
+
+
+def _lump_seconds(seen: Observation, model: CostModel) -> float:
+    """Seconds of prefill that the prompts landed in this interval took, as far as is known."""
+    if seen.prefill_seconds is not None:
+        return seen.prefill_seconds
+    if not seen.prompt:
+        return 0.0
+    if model.knows_prefill:
+        return model.prefill_seconds(seen.prompt)
+    return seen.ttft_mean or 0.0
+
+
+def _reach_back(drafts: list[_Draft], landed: int, model: CostModel) -> None:
+    """Prompts that landed in one interval claim time in it and in the silent ones before."""
+    seen = drafts[landed].seen
+    if seen.missing:
+        return
+    if seen.prefill_seconds is not None:
+        _claim(drafts, landed, seen.prefill_seconds)
+    elif seen.prompt and model.knows_prefill:
+        _claim(drafts, landed, model.prefill_seconds(seen.prompt))
+    if seen.ttft_mean is not None and seen.first and seen.prompt:
+        _cover(drafts, landed, seen.ttft_mean, seen.first)
+
+
+def _claim(drafts: list[_Draft], landed: int, seconds: float) -> None:
+    """Time that adds up: no two prompts' engine time is the same second."""
+    for draft in reversed(drafts[: landed + 1]):
+        if seconds <= 0 or draft.is_proven_idle:
+            return
+        if draft.seen.missing:
+            continue
+        part = min(seconds, draft.room)
+        draft.claimed += part
+        seconds -= part
+
+
+def _cover(drafts: list[_Draft], landed: int, mean: float, count: float) -> None:
+    """Time a request waited for its first token: the engine was not idle then.
+
+    A first token lands somewhere in its interval, on average in the middle of it; several in one
+    interval cover it one after the other.
+    """
+    draft = drafts[landed]
+    draft.reached = min(draft.seen.seconds, max(draft.reached, mean * count))
+    remaining = mean - draft.seen.seconds / 2
+    for earlier in reversed(drafts[:landed]):
+        if remaining <= 0 or earlier.is_proven_idle:
+            return
+        earlier.reached = max(earlier.reached, min(earlier.seen.seconds, remaining))
+        remaining -= earlier.seen.seconds
+
+
+def _conclude(draft: _Draft, model: CostModel, *, final: bool, is_newest: bool) -> Split:
+    seen = draft.seen
+    if seen.missing:
+        return Split(0.0, 0.0, 0.0, seen.seconds, (), 1.0, complete=final)
+    if draft.is_proven_idle:
+        settled = final or not is_newest or seen.busy_source != "idle-counter"
+        return Split(0.0, 0.0, seen.seconds, 0.0, (_idle_evidence(seen),), 0.02, complete=settled)
+    if seen.prefill_seconds is not None and seen.decode_seconds is not None:
+        return _by_engine_seconds(draft, final)
+    if seen.prefill_seconds is not None:
+        return _by_prefill_seconds(draft, model, final)
+    if draft.decode is None:
+        return _by_bounds(draft, final)
+    if draft.decode == 0.0:
+        return _without_decode(draft, final=final, is_newest=is_newest)
+    return _by_deficit(draft, model, final)
+
+
+def _idle_evidence(seen: Observation) -> Evidence:
+    return "idle-counter" if seen.busy_source == "idle-counter" else "requests"
+
+
+def _by_engine_seconds(draft: _Draft, final: bool) -> Split:
+    seen = draft.seen
+    decode = draft.decode or 0.0
+    prefill = min(draft.claimed, seen.seconds - decode)
+    rest = seen.seconds - prefill - decode
+    # Without a later lump the rest is idle; a step in flight is counted when it ends.
+    complete = final or rest <= _NEGLIGIBLE * seen.seconds
+    return Split(prefill, decode, rest, 0.0, ("engine-seconds",), 0.03, complete)
+
+
+def _by_prefill_seconds(draft: _Draft, model: CostModel, final: bool) -> Split:
+    """Prefill is counted by the engine; the other busy seconds are decode if anything was decoded."""
+    seen = draft.seen
+    prefill = min(draft.claimed, seen.seconds)
+    if not seen.decodes:
+        return _open_rest(draft, prefill, ("engine-seconds",), final)
+    busy = draft.busy if draft.busy is not None else min(seen.seconds, prefill + _decode_estimate(draft))
+    decode = max(0.0, busy - prefill)
+    expected = _decode_estimate(draft) if model.knows_decode else decode
+    in_flight = decode - expected
+    complete = final or (in_flight <= _NEGLIGIBLE * seen.seconds and model.knows_decode)
+    if not final and model.knows_decode and in_flight > _NEGLIGIBLE * seen.seconds:
+        # More time than the steps cost: a prompt is being computed whose seconds have not landed.
+        return Split(
+            prefill + in_flight, expected, seen.seconds - busy, 0.0, ("engine-seconds", "decode-deficit"), 0.15, False
+        )
+    return Split(prefill, decode, seen.seconds - busy, 0.0, ("engine-seconds",), 0.05, complete)
+
+
+def _decode_estimate(draft: _Draft) -> float:
+    return draft.decode if draft.decode is not None else draft.seen.seconds - draft.claimed
+
+
+def _without_decode(draft: _Draft, *, final: bool, is_newest: bool) -> Split:
+    """Nothing was decoded: the busy part is prefill, and only how much of it is busy is open."""
+    cover = min(draft.seen.seconds, max(draft.claimed, draft.reached))
+    evidence: tuple[Evidence, ...] = ("bounds", "latency") if draft.reached > 0 else ("bounds",)
+    if draft.busy is not None and not (is_newest and draft.seen.busy_source == "idle-counter"):
+        prefill = max(draft.busy, cover)
+        return Split(prefill, 0.0, draft.seen.seconds - prefill, 0.0, evidence, 0.05, complete=True)
+    return _open_rest(draft, cover, evidence, final)
+
+
+def _open_rest(draft: _Draft, prefill: float, evidence: tuple[Evidence, ...], final: bool) -> Split:
+    """Nothing decoded, some prefill known: what of the rest was busy may still be told later."""
+    seen = draft.seen
+    rest = seen.seconds - prefill
+    if rest <= _NEGLIGIBLE * seen.seconds:
+        return Split(prefill, 0.0, rest, 0.0, evidence, 0.05, complete=True)
+    if draft.busy is not None or seen.runs_throughout or (seen.running and not final):
+        # Requests run and nothing is generated: a prompt is being computed.
+        busy = draft.busy if draft.busy is not None else seen.seconds
+        more = max(0.0, busy - prefill)
+        return Split(prefill + more, 0.0, rest - more, 0.0, (*evidence, "requests"), 0.10, complete=final)
+    if final:
+        # Neither a counter nor a later first token speaks of these seconds: nothing ran.
+        told: tuple[Evidence, ...] = (*evidence, "silence") if prefill > 0 else ("silence",)
+        return Split(prefill, 0.0, rest, 0.0, told, 0.05, complete=True)
+    return Split(prefill, 0.0, 0.0, rest, evidence if prefill > 0 else (), 0.5, complete=False)
+
+
+def _by_deficit(draft: _Draft, model: CostModel, final: bool) -> Split:
+    """Calibrated decode time, and prefill in what is left of the busy time."""
+    seen = draft.seen
+    decode = draft.decode or 0.0
+    cover = max(draft.claimed * _STEP_SLACK, draft.reached)
+    is_measured = draft.busy is not None
+    if draft.busy is not None:
+        busy = max(draft.busy, decode)
+    elif seen.runs_throughout:
+        busy = seen.seconds
+    else:
+        busy = min(seen.seconds, decode + cover)
+    residual = busy - decode
+    noise = max(_NEGLIGIBLE, 2 * model.error) * seen.seconds
+    prefill = residual if is_measured and residual > noise else min(residual, cover)
+    # Busy time that neither steps nor prompts explain is time between steps: it belongs to decode.
+    decode = busy - prefill
+    error = min(0.5, max(0.03, 1.65 * model.error))
+    unexplained = seen.seconds - draft.decode - min(cover, residual) if draft.decode else 0.0
+    complete = final or unexplained <= max(_NEGLIGIBLE, model.error) * seen.seconds
+    rest = seen.seconds - busy
+    evidence: tuple[Evidence, ...] = ("decode-deficit", "prefill-cost") if draft.claimed else ("decode-deficit",)
+    return Split(prefill, decode, rest, 0.0, evidence, error, complete, calibrated=True)
+
+
+def _by_bounds(draft: _Draft, final: bool) -> Split:
+    """Something was decoded and no cost is known yet: only what bounds the share is used."""
+    seen = draft.seen
+    cover = min(seen.seconds, max(draft.claimed, draft.reached))
+    busy = seen.seconds if draft.busy is None else draft.busy
+    if cover == 0.0:
+        return Split(0.0, busy, seen.seconds - busy, 0.0, ("bounds",), 0.10, complete=final)
+    # Prefill took between none and all of the time that first tokens were waited for, and never
+    # more of the busy time than prompt tokens have of prompt tokens and steps.
+    prompt, steps = seen.prompt or 0.0, seen.steps or seen.continued or 0.0
+    most = min(cover, busy * prompt / (prompt + steps)) if prompt + steps else cover
+    share_range = most / busy if busy else 1.0
+    if share_range <= 0.4:
+        return Split(most / 2, busy - most / 2, seen.seconds - busy, 0.0, ("bounds",), share_range / 2, final)
+    return Split(0.0, 0.0, 0.0, seen.seconds, ("bounds",), 1.0, complete=final)

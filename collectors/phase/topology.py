@@ -1,0 +1,71 @@
+"""Whose seconds are whose: engines, their GPUs, and the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from collectors.model import Confidence, EngineKey, Evidence, Interval
+from collectors.phase.evidence import gpu_busy_ratio
+from collectors.phase.hardware import DramHistory, hardware_spent
+from collectors.phase.rules import Spent
+from collectors.readings import GpuReading
+
+_ORDER: Mapping[Confidence, int] = {"high": 0, "medium": 1, "low": 2}
+
+
+def total(parts: Iterable[Spent]) -> Spent | None:
+    """Seconds added up; the error is that of the parts weighted by their busy time, the confidence the worst."""
+    some = list(parts)
+    if not some:
+        return None
+    busy = sum(part.busy for part in some)
+    error = sum(part.error * part.busy for part in some) / busy if busy else max(part.error for part in some)
+    sure = [part for part in some if part.busy > 0] or some
+    worst = max((part.confidence for part in sure), key=lambda confidence: _ORDER[confidence])
+    evidence: dict[Evidence, None] = {kind: None for part in sure for kind in part.evidence}
+    return Spent(
+        sum(part.prefill for part in some),
+        sum(part.decode for part in some),
+        sum(part.idle for part in some),
+        sum(part.unknown for part in some),
+        error,
+        worst,
+        tuple(evidence),
+        any(part.has_requests for part in some),
+    )
+
+
+def gpu_spent(gpu: GpuReading, interval: Interval, engines: Mapping[EngineKey, Spent], history: DramHistory) -> Spent:
+    """One GPU's seconds: its engines' share of its own busy time, or its own signals without an engine.
+
+    Several engines on one GPU share its seconds in proportion to their own busy time. The GPUs of
+    one engine get one share: they work on the same steps.
+    """
+    seconds = interval.duration
+    owners = [engines[key] for key, reading in interval.engines.items() if gpu.uuid in reading.gpus and key in engines]
+    own = hardware_spent(gpu, history, seconds)
+    engine = total(owners)
+    if gpu.state != "ok" or engine is None or engine.seconds <= 0 or engine.unknown > 0.5 * engine.seconds:
+        return own
+    busy = gpu_busy_ratio(gpu)
+    busy_seconds = seconds * (min(1.0, busy) if busy is not None else min(1.0, engine.busy / engine.seconds))
+    share = engine.share
+    if share is None:
+        # The engine did nothing: time the GPU was busy for others stays unexplained.
+        known = seconds if busy_seconds < 0.05 * seconds else seconds - busy_seconds
+        return replace(engine, prefill=0.0, decode=0.0, idle=known, unknown=seconds - known)
+    prefill = share * busy_seconds
+    spent = replace(engine, prefill=prefill, decode=busy_seconds - prefill, idle=seconds - busy_seconds, unknown=0.0)
+    if (
+        "dram-activity" in own.evidence
+        and own.share is not None
+        and abs(own.share - share) > 3 * (own.error + spent.error)
+    ):
+        return replace(spent, confidence="low")
+    return spent
+
+
+def host_spent(gpus: Sequence[Spent], engines: Sequence[Spent]) -> Spent | None:
+    """The machine's seconds: over its GPUs, or over its engines where there are none."""
+    return total(gpus) if gpus else total(engines)
