@@ -19,6 +19,7 @@ from dashboard.config_values import (
     GpusPerPage,
     Kind,
     ListenAddress,
+    Names,
     PageUrls,
     PathPerPage,
     Size,
@@ -85,9 +86,11 @@ class Server:
     client_ca: Path | None = _key(FilePath(), None)
     """PEM authorities one of which must have signed a client's certificate."""
     basic_auth_file: Path | None = _key(FilePath(), None)
-    """File with the user and the password hash a client must know."""
+    """File of NAME:HASH lines, one of which a client must know the password to."""
     bearer_token_file: Path | None = _key(FilePath(), None)
     """File with the token a client must send."""
+    allowed_hosts: tuple[str, ...] = _key(Names(), ())
+    """Names that a request's Host header may carry besides the loopback ones, when listening on loopback."""
     max_connections: int = _key(Whole(1, 1024), 32)
     """Connections served at once."""
 

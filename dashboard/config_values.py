@@ -246,21 +246,35 @@ class ListenAddress(Kind):
         return parse_address(_text(raw))
 
 
-class PageUrls(Kind):
-    """Held as a tuple of full addresses, without repeats."""
+class Names(Kind):
+    """Held as a tuple of host names, without repeats."""
 
-    allowed = "a list of HOST:PORT or http(s) addresses"
+    allowed = "a list of host names"
 
     def read(self, raw: Any, base: Path) -> tuple[str, ...]:
         if not isinstance(raw, list):
-            raise ValueError(f"must be a list of addresses, not {_shown(raw)}")
-        return tuple(dict.fromkeys(page_url(_text(entry)) for entry in raw))
+            raise ValueError(f"must be {self.allowed}, not {_shown(raw)}")
+        return tuple(dict.fromkeys(self.entry(_text(entry)) for entry in raw))
+
+    def entry(self, text: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]", text):
+            raise ValueError(f'"{text}" is not a host name')
+        return text
 
     def from_environment(self, text: str) -> Any:
         return [entry.strip() for entry in text.split(",") if entry.strip()]
 
     def toml(self, value: Any) -> str:
-        return f"[{', '.join(toml_text(url) for url in value)}]"
+        return f"[{', '.join(toml_text(entry) for entry in value)}]"
+
+
+class PageUrls(Names):
+    """Held as a tuple of full addresses, without repeats."""
+
+    allowed = "a list of HOST:PORT or http(s) addresses"
+
+    def entry(self, text: str) -> str:
+        return page_url(text)
 
 
 class _PerPage(Kind):

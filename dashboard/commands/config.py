@@ -1,12 +1,13 @@
-"""`phasetop config check|show|path`."""
+"""`phasetop config check|show|path|hash`."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
-from dashboard.commands.common import CommandFailed, config_argument, configuration
+from dashboard.commands.common import CommandFailed, UsageError, config_argument, configuration
 from dashboard.config import Loaded, standard_files
 from dashboard.config_schema import KINDS, SECTIONS
 
@@ -14,8 +15,9 @@ from dashboard.config_schema import KINDS, SECTIONS
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action",
-        choices=("check", "show", "path"),
-        help="check: say all that is wrong; show: what is in force and who set it; path: which files are read",
+        choices=("check", "show", "path", "hash"),
+        help="check: say all that is wrong; show: what is in force and who set it; path: which files are read; "
+        "hash: ask for a password and print its hash for server.basic_auth_file",
     )
     config_argument(parser)
 
@@ -23,6 +25,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.action == "path":
         return _path(args.config)
+    if args.action == "hash":
+        return _hash()
     loaded = configuration(args)
     return _check(loaded) if args.action == "check" else _show(loaded)
 
@@ -31,6 +35,21 @@ def _path(named: Path | None) -> int:
     for path in (*standard_files(os.environ), *([named] if named else [])):
         state = "read" if os.access(path, os.R_OK) else "not readable" if path.exists() else "not there"
         print(f"{path}: {state}")
+    return 0
+
+
+def _hash() -> int:
+    from getpass import getpass
+
+    from exporters.credentials import ScryptHash
+
+    try:
+        password = getpass("password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    except EOFError:
+        password = ""
+    if not password:
+        raise UsageError("no password was given")
+    print(ScryptHash.of(password))
     return 0
 
 
