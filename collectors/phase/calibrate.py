@@ -25,6 +25,8 @@ SURE_WINDOWS = 20
 """Below this many windows every label that rests on the fit has low confidence."""
 
 _RIDGE = 0.02
+_COLD_RIDGE = 0.3
+"""Pull towards the prior while there are few windows; it fades out by `SURE_WINDOWS`."""
 _SWEEPS = 200
 
 
@@ -112,6 +114,7 @@ def fit(windows: Iterable[Window]) -> CostModel:
     costs = _bounded_ridge(rows, prior, scales)
     residuals = [sum(c * row[i] for i, c in enumerate(costs)) / row.busy - 1.0 for row in rows]
     error = (sum(r * r for r in residuals) / len(residuals)) ** 0.5
+    knows_prefill = len(prompt_rows) >= MIN_WINDOWS and costs[3] > 0
     return CostModel(
         step=costs[0],
         token=costs[1],
@@ -119,8 +122,9 @@ def fit(windows: Iterable[Window]) -> CostModel:
         prompt_token=costs[3],
         error=error,
         windows=len(rows),
-        knows_decode=len(decode_rows) >= MIN_WINDOWS and costs[0] + costs[1] > 0,
-        knows_prefill=len(prompt_rows) >= MIN_WINDOWS and costs[3] > 0,
+        # A fit that gives prompts no cost although they came has not told the two apart.
+        knows_decode=len(decode_rows) >= MIN_WINDOWS and costs[0] + costs[1] > 0 and (knows_prefill or not prompt_rows),
+        knows_prefill=knows_prefill,
     )
 
 
@@ -154,7 +158,9 @@ def _bounded_ridge(rows: Sequence[Window], prior: Sequence[float], scales: Seque
     gram = [[sum(row[i] * row[j] for row in matrix) for j in range(len(active))] for i in range(len(active))]
     target = [sum(row[i] for row in matrix) for i in range(len(active))]
     scaled_prior = [prior[index] * scales[index] for index in active]
-    weight = (_RIDGE**2) * len(rows) / max(1e-9, sum(row.busy for row in rows) / len(rows)) ** 2
+    coldness = max(0.0, 1.0 - len(rows) / SURE_WINDOWS)
+    mean_busy = max(1e-9, sum(row.busy for row in rows) / len(rows))
+    weight = (_RIDGE**2 + coldness * _COLD_RIDGE**2) * len(rows) / mean_busy**2
     x = list(scaled_prior)
     for _ in range(_SWEEPS):
         moved = 0.0

@@ -42,6 +42,7 @@ class Observation:
     seconds: float
     missing: bool = False
     prompt: float | None = None
+    cached: float | None = None
     generated: float | None = None
     first: float | None = None
     steps: float | None = None
@@ -65,6 +66,13 @@ class Observation:
     def runs_throughout(self) -> bool:
         """Requests were running at both ends: taken as busy where nothing better is known."""
         return bool(self.running) and bool(self.running_before)
+
+    @property
+    def is_busy_throughout(self) -> bool:
+        """Busy from end to end, measured or, where nothing measures it, by the running requests."""
+        if self.missing:
+            return False
+        return self.runs_throughout if self.busy is None else self.busy >= 0.95 * self.seconds
 
     @property
     def decodes(self) -> bool:
@@ -92,6 +100,7 @@ def observe(interval: Interval, reading: EngineReading, before: Observation | No
         end=interval.end,
         seconds=seconds,
         prompt=prompt,
+        cached=reading.prompt_tokens_cached,
         generated=reading.generation_tokens,
         first=reading.first_tokens,
         steps=steps,
@@ -198,6 +207,7 @@ def _scaled(source: Observation, place: Observation, share: float, seconds: floa
         end=place.end,
         seconds=seconds,
         prompt=part(source.prompt),
+        cached=part(source.cached),
         generated=part(source.generated),
         first=part(source.first),
         steps=part(source.steps),

@@ -29,7 +29,7 @@ from collectors.phase.calibrate import Calibration
 from collectors.phase.evidence import Observation, observe, spread
 from collectors.phase.hardware import DramHistory
 from collectors.phase.rules import Spent, phase_of, phase_seconds
-from collectors.phase.settle import SETTLE_SECONDS, Split, split
+from collectors.phase.settle import FEW_STEPS, SETTLE_SECONDS, Split, split
 from collectors.phase.topology import gpu_spent, host_spent
 
 __all__ = ["Labeller", "phase_seconds"]
@@ -93,12 +93,7 @@ class _EngineTrack:
         one = split(self.pending, self.calibration.model, final=True)[0] if final else self.splits[0]
         spent = self.spent(one, seen)
         model = self.calibration.model
-        if not seen.missing and one.busy >= 0.95 * seen.seconds:
-            self.calibration.add(
-                seen.steps or 0.0, seen.generated or 0.0, seen.kv_steps, seen.prompt or 0.0, seen.seconds
-            )
-        else:
-            self.calibration.interrupt()
+        self._learn(seen, one)
         self.watched_seconds += seen.seconds
         self.last_settled = seen
         self.pending.popleft()
@@ -106,6 +101,22 @@ class _EngineTrack:
         if self.calibration.model is not model:
             self.resplit()
         return spent
+
+    def _learn(self, seen: Observation, one: Split) -> None:
+        """Gives an interval to the calibration when it can be learned from: busy from end to end."""
+        work = (seen.steps or 0.0, seen.generated or 0.0, seen.kv_steps, seen.prompt or 0.0)
+        if seen.prefill_seconds is not None:
+            # The engine counts prefill itself; steps may be batches of a long prompt whose seconds
+            # have not landed, so only intervals that plainly decode tell what a step costs.
+            if one.decode >= 0.95 * seen.seconds and work[0] >= FEW_STEPS and not seen.prompt:
+                self.calibration.add(*work, seen.seconds)
+        elif (seen.cached or 0.0) > (seen.prompt or 0.0):
+            # Looking up and attending over cached tokens costs time that no computed token explains.
+            self.calibration.interrupt()
+        elif seen.is_busy_throughout or one.busy >= 0.95 * seen.seconds:
+            self.calibration.add(*work, seen.seconds)
+        else:
+            self.calibration.interrupt()
 
 
 class Labeller:

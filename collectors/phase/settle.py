@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from collectors.model import Evidence
-from collectors.phase.calibrate import CostModel
+from collectors.phase.calibrate import SURE_WINDOWS, CostModel
 from collectors.phase.evidence import Observation
 
 SETTLE_SECONDS = 10.0
@@ -20,6 +20,16 @@ _NEGLIGIBLE = 0.05
 
 _STEP_SLACK = 1.35
 """Residual beyond calibrated decode that a lump's cost may explain, relative to that cost."""
+
+
+_GOOD_FIT = 0.15
+"""Relative error of the fitted costs below which they may contradict the prompt counters."""
+
+_COLD_ERROR = 0.3
+"""Stated error of a share from a fit to hardly any windows; it shrinks as they become enough."""
+
+FEW_STEPS = 3
+"""So few steps in an interval may be batches of a long prompt as well as decode steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,15 +217,17 @@ def _by_prefill_seconds(draft: _Draft, model: CostModel, final: bool) -> Split:
     prefill = min(draft.claimed, seen.seconds)
     if not seen.decodes:
         return _open_rest(draft, prefill, ("engine-seconds",), final)
+    if not final and not model.knows_decode and (seen.steps or 0.0) < FEW_STEPS:
+        return Split(prefill, 0.0, 0.0, seen.seconds - prefill, ("engine-seconds",), 0.5, False)
     busy = draft.busy if draft.busy is not None else min(seen.seconds, prefill + _decode_estimate(draft))
     decode = max(0.0, busy - prefill)
     expected = _decode_estimate(draft) if model.knows_decode else decode
     in_flight = decode - expected
     complete = final or (in_flight <= _NEGLIGIBLE * seen.seconds and model.knows_decode)
-    if not final and model.knows_decode and in_flight > _NEGLIGIBLE * seen.seconds:
+    if model.knows_decode and in_flight > (0.8 * decode if final else _NEGLIGIBLE * seen.seconds):
         # More time than the steps cost: a prompt is being computed whose seconds have not landed.
         return Split(
-            prefill + in_flight, expected, seen.seconds - busy, 0.0, ("engine-seconds", "decode-deficit"), 0.15, False
+            prefill + in_flight, expected, seen.seconds - busy, 0.0, ("engine-seconds", "decode-deficit"), 0.15, final
         )
     return Split(prefill, decode, seen.seconds - busy, 0.0, ("engine-seconds",), 0.05, complete)
 
@@ -266,10 +278,12 @@ def _by_deficit(draft: _Draft, model: CostModel, final: bool) -> Split:
         busy = min(seen.seconds, decode + cover)
     residual = busy - decode
     noise = max(_NEGLIGIBLE, 2 * model.error) * seen.seconds
-    prefill = residual if is_measured and residual > noise else min(residual, cover)
+    # Residual that no prompt accounts for is believed only on measured busy time and good costs.
+    is_trusted = is_measured and model.is_sure and model.error < _GOOD_FIT and residual > noise
+    prefill = residual if is_trusted else min(residual, cover)
     # Busy time that neither steps nor prompts explain is time between steps: it belongs to decode.
     decode = busy - prefill
-    error = min(0.5, max(0.03, 1.65 * model.error))
+    error = min(0.5, max(0.03, 1.65 * model.error, _COLD_ERROR * (1 - model.windows / SURE_WINDOWS)))
     unexplained = seen.seconds - draft.decode - min(cover, residual) if draft.decode else 0.0
     complete = final or unexplained <= max(_NEGLIGIBLE, model.error) * seen.seconds
     rest = seen.seconds - busy
