@@ -83,6 +83,9 @@ def recording(config: Config) -> Iterator[Finding]:
         yield Finding("recording", "note", "no directory is configured: `phasetop record DIR` names one")
         return
     parent = next(folder for folder in (directory, *directory.parents) if folder.exists())
+    if not parent.is_dir():
+        yield Finding("recording", "missing", f"{directory}: {parent} is no directory", "name another record.directory")
+        return
     if not os.access(parent, os.W_OK | os.X_OK):
         yield Finding("recording", "missing", f"{directory} cannot be written", f"make {parent} writable for this user")
         return
