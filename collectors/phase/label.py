@@ -205,10 +205,11 @@ class Labeller:
         everything |= {gpu_entity(uuid): (spent, self._gpu_previous.get(uuid)) for uuid, spent in gpus.items()}
         everything |= {engine_entity(key): (spent, self._engines[key].previous) for key, spent in engines.items()}
         shares = {} if settled else self._smoothed(everything, interval.duration)
+        costs = {engine_entity(key): track.calibration.model for key, track in self._engines.items()}
         labels: dict[str, Label] = {}
         for entity, (spent, previous) in everything.items():
             phase = phase_of(spent, settled=settled, previous=previous, share=shares.get(entity))
-            labels[entity] = Label(interval.sequence, entity, phase, judge(interval, entity, phase, spent))
+            labels[entity] = Label(interval.sequence, entity, phase, judge(interval, entity, phase, spent, costs))
         return labels
 
     def _smoothed(self, now: dict[str, tuple[Spent, PhaseLabel | None]], duration: float) -> dict[str, float]:

@@ -15,6 +15,10 @@ from collectors.phase.calibrate import SURE_WINDOWS, CostModel
 from collectors.phase.evidence import Observation
 
 SETTLE_SECONDS = 10.0
+
+IDLE_COUNTER_SECONDS = 1.0
+"""How seldom an engine brings its idle counter up to date (SGLang: once a second)."""
+
 _NEGLIGIBLE = 0.05
 """A part of the interval too small to change its label."""
 
@@ -89,11 +93,14 @@ def split(pending: Sequence[Observation], model: CostModel, *, final: bool) -> l
     _move_late_idle(drafts, model)
     for index in range(len(drafts)):
         _reach_back(drafts, index, model)
-    newest = len(drafts) - 1
-    return [
-        _conclude(draft, model, final=final and index == 0, is_newest=index == newest)
-        for index, draft in enumerate(drafts)
-    ]
+    splits: list[Split] = []
+    later = 0.0
+    for index in range(len(drafts) - 1, -1, -1):
+        # An idle counter's word on an interval is out only when its next update has been seen.
+        is_heard = later >= 0.9 * IDLE_COUNTER_SECONDS
+        splits.append(_conclude(drafts[index], model, final=final and index == 0, is_heard=is_heard))
+        later += drafts[index].seen.seconds
+    return splits[::-1]
 
 
 def _draft(seen: Observation, model: CostModel) -> _Draft:
@@ -114,17 +121,19 @@ def _draft(seen: Observation, model: CostModel) -> _Draft:
 def _move_late_idle(drafts: list[_Draft], model: CostModel) -> None:
     """An idle counter that is brought up to date once a second also counts the second before.
 
-    Where idle time and work do not fit into one interval, the excess belongs to the one before it.
+    Idle time that does not fit beside an interval's work belongs to the intervals before it.
     """
-    for index in range(len(drafts) - 1, 0, -1):
-        draft, previous = drafts[index], drafts[index - 1]
-        if draft.seen.busy_source != "idle-counter" or draft.busy is None or previous.busy is None:
+    carried = 0.0
+    for draft in reversed(drafts):
+        seen = draft.seen
+        if seen.busy_source != "idle-counter" or seen.idle_seconds is None:
+            carried = 0.0
             continue
-        wanted = min(draft.seen.seconds, (draft.decode or 0.0) + _lump_seconds(draft.seen, model))
-        excess = min(wanted - draft.busy, previous.busy - (previous.decode or 0.0))
-        if excess > 0:
-            draft.busy += excess
-            previous.busy -= excess
+        work = min(seen.seconds, (draft.decode or 0.0) + _lump_seconds(seen, model))
+        idle = seen.idle_seconds + carried
+        placed = min(idle, seen.seconds - work)
+        draft.busy = seen.seconds - placed
+        carried = min(idle - placed, IDLE_COUNTER_SECONDS)
 
 
 def _lump_seconds(seen: Observation, model: CostModel) -> float:
@@ -179,12 +188,12 @@ def _cover(drafts: list[_Draft], landed: int, mean: float, count: float) -> None
         remaining -= earlier.seen.seconds
 
 
-def _conclude(draft: _Draft, model: CostModel, *, final: bool, is_newest: bool) -> Split:
+def _conclude(draft: _Draft, model: CostModel, *, final: bool, is_heard: bool) -> Split:
     seen = draft.seen
     if seen.missing:
         return Split(0.0, 0.0, 0.0, seen.seconds, (), 1.0, complete=final)
     if draft.is_proven_idle:
-        settled = final or not is_newest or seen.busy_source != "idle-counter"
+        settled = final or is_heard or seen.busy_source != "idle-counter"
         return Split(0.0, 0.0, seen.seconds, 0.0, (_idle_evidence(seen),), 0.02, complete=settled)
     if seen.prefill_seconds is not None and seen.decode_seconds is not None:
         return _by_engine_seconds(draft, final)
@@ -193,7 +202,7 @@ def _conclude(draft: _Draft, model: CostModel, *, final: bool, is_newest: bool) 
     if draft.decode is None:
         return _by_bounds(draft, final)
     if draft.decode == 0.0:
-        return _without_decode(draft, final=final, is_newest=is_newest)
+        return _without_decode(draft, final=final, is_heard=is_heard)
     return _by_deficit(draft, model, final)
 
 
@@ -219,30 +228,45 @@ def _by_prefill_seconds(draft: _Draft, model: CostModel, final: bool) -> Split:
         return _open_rest(draft, prefill, ("engine-seconds",), final)
     if not final and not model.knows_decode and (seen.steps or 0.0) < FEW_STEPS:
         return Split(prefill, 0.0, 0.0, seen.seconds - prefill, ("engine-seconds",), 0.5, False)
-    busy = draft.busy if draft.busy is not None else min(seen.seconds, prefill + _decode_estimate(draft))
-    decode = max(0.0, busy - prefill)
+    if draft.busy is None:
+        return _between_requests(draft, prefill, model, final)
+    decode = max(0.0, draft.busy - prefill)
+    idle = seen.seconds - prefill - decode
     expected = _decode_estimate(draft) if model.knows_decode else decode
     in_flight = decode - expected
     complete = final or (in_flight <= _NEGLIGIBLE * seen.seconds and model.knows_decode)
     if model.knows_decode and in_flight > (0.8 * decode if final else _NEGLIGIBLE * seen.seconds):
         # More time than the steps cost: a prompt is being computed whose seconds have not landed.
-        return Split(
-            prefill + in_flight, expected, seen.seconds - busy, 0.0, ("engine-seconds", "decode-deficit"), 0.15, final
-        )
-    return Split(prefill, decode, seen.seconds - busy, 0.0, ("engine-seconds",), 0.05, complete)
+        evidence: tuple[Evidence, ...] = ("engine-seconds", "decode-deficit")
+        return Split(prefill + in_flight, expected, idle, 0.0, evidence, 0.15, final)
+    return Split(prefill, decode, idle, 0.0, ("engine-seconds",), 0.05, complete)
+
+
+def _between_requests(draft: _Draft, prefill: float, model: CostModel, final: bool) -> Split:
+    """Requests came or went: how much of the interval was busy is known only from the work itself."""
+    seen = draft.seen
+    decode = min(seen.seconds - prefill, _decode_estimate(draft))
+    rest = seen.seconds - prefill - decode
+    error = 0.05 if model.knows_decode else 0.2
+    if final or rest <= _NEGLIGIBLE * seen.seconds:
+        return Split(prefill, decode, rest, 0.0, ("engine-seconds",), error, model.knows_decode or final)
+    return Split(prefill, decode, 0.0, rest, ("engine-seconds",), error, False)
 
 
 def _decode_estimate(draft: _Draft) -> float:
     return draft.decode if draft.decode is not None else draft.seen.seconds - draft.claimed
 
 
-def _without_decode(draft: _Draft, *, final: bool, is_newest: bool) -> Split:
+def _without_decode(draft: _Draft, *, final: bool, is_heard: bool) -> Split:
     """Nothing was decoded: the busy part is prefill, and only how much of it is busy is open."""
     cover = min(draft.seen.seconds, max(draft.claimed, draft.reached))
     evidence: tuple[Evidence, ...] = ("bounds", "latency") if draft.reached > 0 else ("bounds",)
-    if draft.busy is not None and not (is_newest and draft.seen.busy_source == "idle-counter"):
+    if draft.busy is not None and (is_heard or draft.seen.busy_source != "idle-counter"):
         prefill = max(draft.busy, cover)
         return Split(prefill, 0.0, draft.seen.seconds - prefill, 0.0, evidence, 0.05, complete=True)
+    if draft.busy is not None and not final and draft.seen.seconds < 0.9 * IDLE_COUNTER_SECONDS:
+        # Too short an interval for the idle counter to have spoken.
+        return Split(cover, 0.0, 0.0, draft.seen.seconds - cover, evidence, 0.5, complete=False)
     return _open_rest(draft, cover, evidence, final)
 
 
