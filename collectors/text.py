@@ -14,8 +14,8 @@ ELLIPSIS = "…"
 # `--api-key X`, `--api-key=X`, `HF_TOKEN=X`, `Bearer X`, `https://user:pass@host`
 _SECRET_NAME = r"[\w-]*(?:api[-_]?keys?|token|secrets?|passwords?|passwd|auth(?:orization)?|credentials?)"
 _SECRETS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"(?i)\b(bearer|basic)\s+[^\s'\"]+"), r"\1=***"),
     (re.compile(rf"(?i)((?:--?|\b){_SECRET_NAME}(?:\s*[=:]\s*|\s+))(\"[^\"]*\"|'[^']*'|\S+)"), r"\1***"),
-    (re.compile(r"(?i)\b(bearer|basic)\s+\S+"), r"\1 ***"),
     (re.compile(r"(\w+://)[^/\s@]+@"), r"\1***@"),
 )
 

@@ -311,6 +311,9 @@ def _by_deficit(draft: _Draft, model: CostModel, final: bool) -> Split:
     unexplained = seen.seconds - draft.decode - min(cover, residual) if draft.decode else 0.0
     complete = final or unexplained <= max(_NEGLIGIBLE, model.error) * seen.seconds
     rest = seen.seconds - busy
+    if cover == 0.0 and prefill == 0.0:
+        # Only generated tokens moved: that needs no calibration to be decode.
+        return Split(0.0, decode, rest, 0.0, ("bounds", "decode-deficit"), 0.05, complete)
     evidence: tuple[Evidence, ...] = ("decode-deficit", "prefill-cost") if draft.claimed else ("decode-deficit",)
     return Split(prefill, decode, rest, 0.0, evidence, error, complete, calibrated=True)
 

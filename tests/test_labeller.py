@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from collectors.model import HOST, Interval, Label, engine_entity, gpu_entity
+from collectors.phase.label import Labeller
+from collectors.readings import EngineReading
+from tests.making import ENDPOINT, decoding, gpu, intervals, prompt_landed, reading, ttft
+
+ENGINE = engine_entity((ENDPOINT, "0"))
+
+
+def settled(made: Sequence[Interval], entity: str = ENGINE, labeller: Labeller | None = None) -> list[Label]:
+    labeller = labeller or Labeller()
+    labels = [label for interval in made for label in labeller.push(interval).settled]
+    labels += labeller.flush()
+    return [label for label in labels if label.entity == entity]
+
+
+def names(labels: Sequence[Label]) -> list[str]:
+    return [label.phase.label for label in labels]
+
+
+def test_intervals_that_only_generate_tokens_are_decode() -> None:
+    assert names(settled(intervals([decoding()] * 15)))[1:] == ["decode"] * 14
+
+
+def test_a_lump_reaches_back_over_the_silent_intervals_that_made_it() -> None:
+    silent = [reading()] * 3
+    labels = settled(intervals([reading()] * 12 + silent + [prompt_landed(5000, 3.5)]))
+    assert names(labels)[-4:] == ["prefill"] * 4
+
+
+def test_silence_before_a_lump_that_it_does_not_reach_is_idle() -> None:
+    labels = settled(intervals([reading()] * 12 + [prompt_landed(1000, 0.9)] + [reading()] * 12))
+    assert names(labels)[:11] == ["idle"] * 11
+    assert names(labels)[12] == "prefill"
+    assert names(labels)[14:] == ["idle"] * 11
+
+
+def test_a_running_gauge_of_zero_is_not_called_idle_before_the_evidence_is_in() -> None:
+    labeller = Labeller()
+    ticks = [labeller.push(interval) for interval in intervals([reading()] * 9)]
+    assert all(tick.labels[ENGINE].phase.label == "unknown" for tick in ticks[1:])
+    assert not any(label.entity == ENGINE for tick in ticks for label in tick.settled)
+
+
+def test_an_interval_settles_at_the_latest_ten_seconds_after_its_end() -> None:
+    labeller = Labeller()
+    for interval in intervals([reading()] * 30):
+        for label in labeller.push(interval).settled:
+            assert interval.sequence - label.sequence <= 10
+
+
+def test_every_interval_settles_once_and_in_order() -> None:
+    made = intervals([decoding(), reading(), prompt_landed(900, 0.5), decoding(), reading()] * 8)
+    labels = settled(made)
+    assert [label.sequence for label in labels] == [interval.sequence for interval in made]
+    assert all(label.settled for label in labels)
+
+
+def test_transferred_and_cached_prompts_are_no_prefill_work() -> None:
+    served_from_cache = decoding(prompt_tokens=8000.0, prompt_tokens_cached=8000.0, prompt_tokens_computed=0.0)
+    assert names(settled(intervals([served_from_cache] * 15)))[1:] == ["decode"] * 14
+
+
+def test_with_calibrated_steps_the_rest_of_the_busy_time_is_prefill() -> None:
+    pure = [decoding(steps=100)] * 60 + [prompt_landed(2000, 1.0, requests_running=2.0)] * 60
+    half = decoding(
+        steps=50,
+        prompt_tokens=1000.0,
+        prompt_tokens_computed=1000.0,
+        first_tokens=1.0,
+        ttft=ttft(1, 0.6),
+    )
+    labels = settled(intervals(pure + [half] * 20))
+    shares = [label.phase.prefill_share for label in labels[-18:-1]]
+    assert all(share is not None and abs(share - 0.5) < 0.08 for share in shares)
+
+
+def test_before_twenty_seconds_were_watched_confidence_is_low() -> None:
+    labels = settled(intervals([decoding()] * 40))
+    assert {label.phase.confidence for label in labels[:19]} == {"low"}
+    assert labels[-1].phase.confidence != "low"
+
+
+def test_an_engine_that_is_down_is_unknown_and_not_idle() -> None:
+    down = EngineReading(endpoint=ENDPOINT, engine_index="0", engine="vllm", state="down")
+    labels = settled(intervals([decoding()] * 5 + [down] * 15))
+    assert names(labels)[6:] == ["unknown"] * 14
+
+
+def test_one_page_for_several_blocked_intervals_is_told_to_all_of_them() -> None:
+    blocked = reading(engine="llamacpp", state="stale", window_seconds=None)
+    batch = reading(
+        engine="llamacpp",
+        window_seconds=4.0,
+        prompt_tokens=2000.0,
+        prompt_tokens_computed=2000.0,
+        prefill_seconds=3.9,
+        first_tokens=None,
+        requests_running=1.0,
+    )
+    before = reading(engine="llamacpp", first_tokens=None, requests_running=1.0, prefill_seconds=0.0)
+    labels = settled(intervals([before, before, blocked, blocked, blocked, batch]))
+    assert names(labels)[-4:] == ["prefill"] * 4
+
+
+def test_native_seconds_need_no_calibration() -> None:
+    counted = reading(engine="sglang", prefill_seconds=0.25, decode_seconds=0.7, generation_tokens=90.0)
+    labels = settled(intervals([counted] * 5))
+    assert labels[-1].phase.prefill_share == pytest.approx(0.25 / 0.95, abs=0.01)
+    assert labels[-1].phase.evidence == ("engine-seconds",)
+
+
+def test_an_idle_counter_proves_idleness_without_waiting_ten_seconds() -> None:
+    labeller = Labeller()
+    idle = reading(engine="sglang", idle_seconds=1.0, prompt_tokens_computed=None, generation_tokens=None)
+    ticks = [labeller.push(interval) for interval in intervals([idle] * 4)]
+    done = [label for tick in ticks for label in tick.settled if label.entity == ENGINE]
+    assert len(done) >= 2
+    assert set(names(done)) == {"idle"}
+
+
+def test_the_gpus_of_an_engine_share_its_split_of_their_own_busy_time() -> None:
+    hardware = {"GPU-0": gpu("GPU-0", kernel_active_ratio=0.8), "GPU-1": gpu("GPU-1", kernel_active_ratio=0.4)}
+    made = intervals([decoding(gpus=("GPU-0", "GPU-1"))] * 12, gpus=[hardware] * 12)
+    first, second = settled(made, gpu_entity("GPU-0")), settled(made, gpu_entity("GPU-1"))
+    assert first[-1].phase.label == second[-1].phase.label == "decode"
+    assert first[-1].phase.busy_ratio == pytest.approx(0.8)
+    assert second[-1].phase.busy_ratio == pytest.approx(0.4)
+
+
+def test_a_gpu_without_an_engine_is_told_by_its_dram_activity() -> None:
+    wave = [gpu(dram_active_ratio=level, tensor_active_ratio=0.3) for level in [0.6] * 30 + [0.1] * 30] * 2
+    made = intervals([None] * 120, gpus=[{"GPU-0": one} for one in wave])
+    labels = settled(made, gpu_entity("GPU-0"))
+    assert labels[-1].phase.label == "prefill"
+    assert labels[85].phase.label == "decode"
+    assert labels[-1].phase.evidence == ("dram-activity",)
+
+
+def test_a_gpu_without_contrast_and_anchors_is_unknown_and_not_guessed() -> None:
+    flat = gpu(dram_active_ratio=0.35, tensor_active_ratio=0.3)
+    made = intervals([None] * 60, gpus=[{"GPU-0": flat}] * 60)
+    assert set(names(settled(made, gpu_entity("GPU-0")))) == {"unknown"}
+
+
+def test_sm_activity_alone_names_no_phase() -> None:
+    made = intervals([None] * 60, gpus=[{"GPU-0": gpu(sm_active_ratio=0.9)}] * 60)
+    assert set(names(settled(made, gpu_entity("GPU-0")))) == {"unknown"}
+
+
+def test_a_lost_gpu_is_unknown() -> None:
+    made = intervals([None] * 3, gpus=[{"GPU-0": gpu(state="lost")}] * 3)
+    assert set(names(settled(made, gpu_entity("GPU-0")))) == {"unknown"}
+
+
+def test_a_machine_with_nothing_to_watch_is_unknown() -> None:
+    labels = settled(intervals([None] * 3), HOST)
+    assert set(names(labels)) == {"unknown"}
+    assert labels[0].bottleneck.why == "neither a GPU nor a serving engine is measured"
+
+
+kinds = st.sampled_from(["decode", "silent", "prompt", "both", "down", "idle"])
+
+
+def of_kind(kind: str) -> EngineReading:
+    return {
+        "decode": decoding(),
+        "silent": reading(requests_running=1.0),
+        "prompt": prompt_landed(1500, 1.4),
+        "both": decoding(steps=20, prompt_tokens_computed=700.0, first_tokens=1.0, ttft=ttft(1, 0.5)),
+        "down": EngineReading(endpoint=ENDPOINT, engine_index="0", engine="vllm", state="down"),
+        "idle": reading(),
+    }[kind]
+
+
+@given(st.lists(kinds, min_size=1, max_size=60), st.integers(0, 59))
+@settings(max_examples=60, deadline=None)
+def test_labels_from_a_checkpoint_equal_those_without_to_the_bit(history: list[str], cut: int) -> None:
+    made = intervals([of_kind(kind) for kind in history])
+    whole = {label.sequence: label for label in settled(made)}
+    labeller = Labeller()
+    for interval in made[: cut % len(made)]:
+        labeller.push(interval)
+    state = json.loads(json.dumps(labeller.checkpoint()))
+    rest = [interval for interval in made if interval.sequence >= state["next_sequence"]]
+    for label in settled(rest, labeller=Labeller(state=state)):
+        assert label == whole[label.sequence]
+
+
+@given(st.lists(kinds, min_size=1, max_size=40))
+@settings(max_examples=60, deadline=None)
+def test_shares_and_errors_are_ratios_and_prefill_never_exceeds_busy_time(history: list[str]) -> None:
+    for label in settled(intervals([of_kind(kind) for kind in history])):
+        phase = label.phase
+        for ratio in (phase.prefill_share, phase.busy_ratio, phase.error):
+            assert ratio is None or 0.0 <= ratio <= 1.0
+        assert sum(label.bottleneck.shares.values()) == pytest.approx(1.0, abs=0.01) or not label.bottleneck.shares

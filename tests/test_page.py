@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from collectors.engine.page import PageMemo, read_page
+
+names = st.from_regex(r"[a-z_:][a-z0-9_:]{0,12}", fullmatch=True)
+label_names = st.from_regex(r"[a-z_][a-z0-9_]{0,8}", fullmatch=True)
+label_values = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), max_size=12)
+numbers = st.floats(allow_nan=False, width=32)
+
+
+def everything(name: str) -> bool:
+    return True
+
+
+def as_dict(text: str, memo: PageMemo | None = None) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    samples = read_page(text, memo or PageMemo(everything))
+    return {(series.name, tuple(sorted(series.labels.items()))): value for series, value in samples}
+
+
+def reference(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): float(sample.value)
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if not math.isnan(sample.value)
+    }
+
+
+def escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+@given(
+    st.dictionaries(
+        st.tuples(names, st.dictionaries(label_names, label_values, max_size=3).map(lambda d: tuple(d.items()))),
+        numbers,
+        max_size=8,
+    )
+)
+def test_every_sample_of_a_page_is_read_back(page: dict[tuple[str, tuple[tuple[str, str], ...]], float]) -> None:
+    lines = []
+    for (name, labels), value in page.items():
+        inside = ",".join(f'{k}="{escaped(v)}"' for k, v in labels)
+        lines.append(f"{name}{{{inside}}} {value!r}" if labels else f"{name} {value!r}")
+    expected = {(name, tuple(sorted(labels))): value for (name, labels), value in page.items()}
+    assert as_dict("\n".join(lines)) == expected
+
+
+@given(st.text(max_size=200))
+@settings(max_examples=300)
+def test_no_text_whatever_makes_the_reader_fail(text: str) -> None:
+    for _, value in read_page(text, PageMemo(everything)):
+        assert not math.isnan(value)
+
+
+def test_a_second_reading_gives_the_same_series_objects_with_new_values() -> None:
+    memo = PageMemo(everything)
+    first = read_page('a{x="1"} 1\nb 2', memo)
+    second = read_page('a{x="1"} 3\nb 4', memo)
+    assert [series for series, _ in first] == [series for series, _ in second]
+    assert [value for _, value in second] == [3.0, 4.0]
+
+
+def test_unwanted_families_are_left_out() -> None:
+    memo = PageMemo(lambda name: name == "a")
+    assert [series.name for series, _ in read_page("a 1\nb 2\na_created 3", memo)] == ["a"]
+
+
+def test_nan_means_no_value_and_infinity_stays() -> None:
+    assert as_dict("a NaN\nb +Inf\nc -nan") == {("b", ()): math.inf}
+
+
+def test_time_stamps_and_exemplars_are_passed_over() -> None:
+    text = 'a{x="1"} 5 1700000000000\nb_bucket{le="1"} 7 # {trace_id="x y"} 0.5 1700000000\n# EOF'
+    assert as_dict(text) == {("a", (("x", "1"),)): 5.0, ("b_bucket", (("le", "1"),)): 7.0}
+
+
+def test_label_values_may_hold_braces_commas_spaces_and_escapes() -> None:
+    text = 'a{p="x} 1, y",q="say \\"hi\\" \\\\n"} 2'
+    assert as_dict(text) == {("a", (("p", "x} 1, y"), ("q", 'say "hi" \\n'))): 2.0}
+
+
+def test_terminal_escapes_in_label_values_do_not_pass() -> None:
+    ((series, _),) = read_page('a{model="\x1b[2Jx"} 1', PageMemo(everything))
+    assert series.labels["model"].isprintable()
+
+
+def test_a_page_whose_lines_never_repeat_does_not_grow_the_memo_without_end() -> None:
+    memo = PageMemo(everything)
+    for start in range(0, 60_000, 6_000):
+        read_page("\n".join(f'a{{t="{start + i}"}} 1' for i in range(6_000)), memo)
+    assert len(memo._by_key) <= 20_000
+
+
+def pages() -> list[Path]:
+    root = os.environ.get("PHASETOP_TEST_DATA")
+    return sorted(Path(root, "expositions").glob("*.prom")) if root else []
+
+
+@pytest.mark.skipif(not pages(), reason="PHASETOP_TEST_DATA is not set: no recorded pages here")
+def test_recorded_pages_read_as_the_reference_parser_reads_them() -> None:
+    compared = 0
+    for path in pages():
+        text = path.read_text(encoding="utf-8", errors="replace")
+        try:
+            expected = reference(text)
+        except ValueError:
+            continue  # pages that are not valid exposition text; the reference gives up on them
+        mine = as_dict(text)
+        cleaned = {key: value for key, value in mine.items() if key in expected}
+        assert cleaned == {key: value for key, value in expected.items() if key in mine}, path.name
+        assert len(mine) >= 0.98 * len(expected), path.name
+        compared += 1
+    assert compared >= 20
