@@ -1,0 +1,238 @@
+"""Scraping the metrics page of 8 GPUs and 2 engines, beside prometheus_client's own server.
+
+    python -m benchmarks.scrape [--seconds 2] [--json]
+
+Each server runs in a process of its own, pinned to one core, and the client on another. Both
+serve the same number of samples; ours gets a tick a second meanwhile, as in life. `new connection`
+opens one for each scrape; prometheus_client's server ends every connection anyway. `a core` is how
+many scrapes a second one core would serve, from the CPU time the server used. Ends within 20 s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import psutil
+
+from collectors.histogram import Histogram
+from collectors.model import BOTTLENECK_NAMES, HOST, Bottleneck, Interval, Label, Phase, Tick, engine_entity, gpu_entity
+from collectors.readings import EngineReading, GpuReading, HostReading, Reading, field_specs
+from exporters.prometheus import PrometheusSink
+from exporters.server import MetricsServer, ServerOptions
+
+GPUS, ENGINES = 8, 2
+# vLLM's bounds of the time to first token, in seconds.
+BOUNDS = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
+          160.0, 640.0, 2560.0)  # fmt: skip
+SECOND = 1_000_000_000
+
+
+@dataclass
+class Row:
+    """One server, one way of asking. Times are milliseconds."""
+
+    server: str
+    encoding: str
+    connection: str
+    scrapes: int
+    p50: float
+    p99: float
+    slowest: float
+    scrapes_per_second: float
+    cpu: float
+    scrapes_per_second_of_a_core: float
+    bytes: int
+
+
+def full_reading(reading: type[Reading], chance: random.Random, **identity: Any) -> Any:
+    """A reading in which every field has a value, with as many digits as real ones have."""
+    values: dict[str, Any] = {}
+    for spec in field_specs(reading):
+        if spec.kind in ("gauge", "amount"):
+            values[spec.name] = round(chance.uniform(0, 1e6 / spec.scale) * spec.scale) / spec.scale
+        elif spec.kind == "histogram":
+            values[spec.name] = Histogram(BOUNDS, tuple(chance.randrange(9) for _ in (*BOUNDS, 0)), chance.random() * 9)
+        elif spec.name != "gpus":
+            values[spec.name] = spec.name
+    return reading(**{**values, **identity})
+
+
+def ticks(seed: int = 1) -> Iterator[Tick]:
+    """Intervals in which everything is measured, every label settled at once."""
+    chance = random.Random(seed)
+    sequence = 0
+    while True:
+        sequence += 1
+        gpus = [full_reading(GpuReading, chance, uuid=f"GPU-{i:032d}", index=i, state="ok") for i in range(GPUS)]
+        engines = [
+            full_reading(
+                EngineReading, chance, endpoint=f"http://127.0.0.1:{8000 + i}/metrics", engine_index="0", state="ok",
+                gpus=tuple(gpu.uuid for gpu in gpus[i::ENGINES]),
+            )
+            for i in range(ENGINES)
+        ]  # fmt: skip
+        interval = Interval(
+            sequence, (sequence - 1) * SECOND, sequence * SECOND, 1.0, full_reading(HostReading, chance),
+            {gpu.uuid: gpu for gpu in gpus}, {engine.key: engine for engine in engines},
+        )  # fmt: skip
+        phase = Phase("mixed", True, chance.random(), chance.random(), 0.02, "high", ("decode-deficit",))
+        bottleneck = Bottleneck(name=chance.choice(BOTTLENECK_NAMES))
+        names = (HOST, *map(gpu_entity, interval.gpus), *map(engine_entity, interval.engines))
+        labels = {name: Label(sequence, name, phase, bottleneck) for name in names}
+        yield Tick(interval, labels, tuple(labels.values()))
+
+
+def count_samples(page: bytes) -> int:
+    return sum(1 for line in page.splitlines() if line and not line.startswith(b"#"))
+
+
+def serve_ours() -> None:
+    sink = PrometheusSink(version="benchmark")
+    source = ticks()
+    sink.put(next(source))
+    server = MetricsServer(sink.page, sink.ready, ServerOptions(port=0))
+    print(server.start_in_thread().port, count_samples(sink.page(False, False)), flush=True)
+    while True:
+        time.sleep(1.0)
+        sink.put(next(source))
+
+
+def serve_prometheus_client(samples: int) -> None:
+    from prometheus_client import CollectorRegistry, Gauge, start_http_server
+
+    registry = CollectorRegistry()
+    # As many samples in families as ours has: about ten to a family, two labels each.
+    chance = random.Random(1)
+    for number in range(samples):
+        if number % 10 == 0:
+            family = Gauge(f"phasetop_gpu_field_{number}_ratio", "A field.", ["gpu", "uuid"], registry=registry)
+        family.labels(str(number % 10), f"GPU-{number:032d}").set(round(chance.random(), 4))
+    server, _ = start_http_server(0, "127.0.0.1", registry)
+    print(server.server_port, samples, flush=True)
+    time.sleep(60)
+
+
+def measure(
+    server: str, arguments: list[str], seconds: float, encodings: list[tuple[str, str]]
+) -> tuple[int, list[Row]]:
+    """The samples the server has, and a row for each encoding and way of connecting."""
+    command = [sys.executable, "-m", "benchmarks.scrape", "--serve", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            port, samples = map(int, process.stdout.readline().split())
+            watched = psutil.Process(process.pid)
+            rows = [_row(server, watched, port, seconds, encoding, kept) for encoding, kept in encodings]
+        finally:
+            process.terminate()
+    return samples, rows
+
+
+def _row(server: str, process: psutil.Process, port: int, seconds: float, encoding: str, connection: str) -> Row:
+    request = f"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: {encoding}\r\n\r\n".encode()
+    client = None
+    times: list[float] = []
+    size = 0
+    for _ in range(20):  # not measured
+        client = client if client and connection == "kept" else socket.create_connection(("127.0.0.1", port))
+        size = scrape(client, request)
+    before = sum(process.cpu_times()[:2])
+    began = now = time.perf_counter()
+    while now - began < seconds:
+        if connection != "kept" or client is None:
+            client = socket.create_connection(("127.0.0.1", port))
+        scrape(client, request)
+        if connection != "kept":
+            client.close()
+        times.append(-now + (now := time.perf_counter()))
+    cpu = (sum(process.cpu_times()[:2]) - before) / len(times)
+    times.sort()
+    ordered = [1000 * times[int(q * (len(times) - 1))] for q in (0.5, 0.99, 1.0)]
+    return Row(
+        server, encoding, connection, len(times), *ordered, len(times) / (now - began), 1000 * cpu, 1 / cpu, size
+    )
+
+
+def scrape(client: socket.socket, request: bytes) -> int:
+    """Ask and read one whole response; its body's size. A body without a length ends with the connection."""
+    client.sendall(request)
+    received = bytearray()
+    while (end := received.find(b"\r\n\r\n")) < 0:
+        received += client.recv(1 << 20)
+    head = bytes(received[:end]).lower()
+    length = int(head.partition(b"content-length: ")[2].split(b"\r\n")[0]) if b"content-length" in head else None
+    size = len(received) - end - 4
+    while length is None or size < length:
+        part = client.recv(1 << 20)
+        if not part:
+            break
+        size += len(part)
+    return size
+
+
+def in_process(rounds: int = 100) -> dict[str, float]:
+    """Milliseconds of taking in a tick and of rendering each kind of page, the median of some rounds."""
+    sink = PrometheusSink(version="benchmark")
+    source = ticks()
+    found: dict[str, list[float]] = {"tick": [], "text": [], "gzip of it": [], "openmetrics": []}
+    for _ in range(rounds):
+        tick = next(source)
+        steps = {
+            "tick": lambda tick=tick: sink.put(tick),
+            "text": lambda: sink.page(False, False),
+            "gzip of it": lambda: sink.page(False, True),
+            "openmetrics": lambda: sink.page(True, False),
+        }
+        for name, step in steps.items():
+            began = time.perf_counter()
+            step()
+            found[name].append(1000 * (time.perf_counter() - began))
+    return {name: sorted(times)[len(times) // 2] for name, times in found.items()}
+
+
+def pin(core: int) -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[core % len(cores)]})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scrape", description=__doc__.partition("\n")[0])
+    parser.add_argument("--seconds", type=float, default=2.0, help="how long each row is measured (default 2)")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--serve", nargs="+", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        pin(1)
+        kind, *samples = options.serve
+        serve_ours() if kind == "phasetop" else serve_prometheus_client(int(samples[0]))
+    pin(0)
+    rendering = in_process()
+    every_way = [("gzip", "kept"), ("gzip", "new"), ("identity", "kept")]
+    samples, rows = measure("phasetop", ["phasetop"], options.seconds, every_way)
+    encodings = [("gzip", "new"), ("identity", "new")]
+    rows += measure("prometheus_client", ["prometheus_client", str(samples)], options.seconds, encodings)[1]
+    if options.json:
+        print(json.dumps({"samples": samples, "in_process_ms": rendering, "rows": [asdict(row) for row in rows]}))
+        return
+    print(f"{samples} samples ({GPUS} GPUs, {ENGINES} engines)")
+    print("in process, ms: " + ", ".join(f"{name} {value:.2f}" for name, value in rendering.items()))
+    columns = ("p50 ms", "p99 ms", "max ms", "scrapes/s", "cpu ms", "a core", "bytes")
+    print(f"{'server':18}{'encoding':>10}{'connection':>12}" + "".join(f"{column:>11}" for column in columns))
+    for row in rows:
+        times = f"{row.p50:11.2f}{row.p99:11.2f}{row.slowest:11.2f}{row.scrapes_per_second:11.0f}"
+        cost = f"{row.cpu:11.2f}{row.scrapes_per_second_of_a_core:11.0f}{row.bytes:11}"
+        print(f"{row.server:18}{row.encoding:>10}{row.connection:>12}{times}{cost}")
+
+
+if __name__ == "__main__":
+    main()
