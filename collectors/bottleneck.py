@@ -6,10 +6,10 @@ limited by. *Admission* is what keeps requests waiting outside. The headline is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from collectors.model import HOST, Bottleneck, BottleneckName, Confidence, Interval, Phase, engine_entity, gpu_entity
+from collectors.model import Bottleneck, BottleneckName, Confidence, Phase
 from collectors.phase.calibrate import UNCALIBRATED, CostModel
 from collectors.phase.evidence import gpu_busy_ratio
 from collectors.phase.rules import Spent
@@ -40,17 +40,24 @@ class _Wall:
 
 
 def judge(
-    interval: Interval, entity: str, phase: Phase, spent: Spent, costs: Mapping[str, CostModel] | None = None
+    phase: Phase,
+    spent: Spent,
+    engines: Sequence[EngineReading],
+    gpus: Sequence[GpuReading],
+    costs: CostModel = UNCALIBRATED,
 ) -> Bottleneck:
-    """The bottleneck of one entity in one interval. `costs` are the engines' calibrated costs by entity."""
-    engines, gpus = _parts(interval, entity)
-    wall = _wall(phase, spent, gpus)
+    """The bottleneck of one entity in one interval.
+
+    `engines` and `gpus` are the readings that make up the entity; `costs` the calibrated costs of
+    its engine, where it has one.
+    """
+    working = [gpu for gpu in gpus if gpu.state == "ok"]
+    wall = _wall(phase, spent, working)
     if wall is None:
         return Bottleneck(why=_why_unknown(phase, engines, gpus))
     resource = _resource(wall.shares)
     admission, admission_why = _admission(engines)
     name = _headline(resource, admission, wall)
-    model = _costs_of(engines, costs or {})
     return Bottleneck(
         name=name,
         resource=resource,
@@ -58,23 +65,11 @@ def judge(
         shares={share: round(value, 4) for share, value in wall.shares.items() if value > 0},
         confidence=_confidence(phase, wall),
         why=" · ".join((*((admission_why,) if admission_why else ()), *wall.numbers)),
-        advice=tuple(_advice(name, admission, engines, gpus, model)),
+        advice=tuple(_advice(name, admission, engines, working, costs)),
     )
 
 
-def _parts(interval: Interval, entity: str) -> tuple[list[EngineReading], list[GpuReading]]:
-    if entity == HOST:
-        return list(interval.engines.values()), [gpu for gpu in interval.gpus.values() if gpu.state == "ok"]
-    for key, engine in interval.engines.items():
-        if engine_entity(key) == entity:
-            return [engine], [interval.gpus[uuid] for uuid in engine.gpus if uuid in interval.gpus]
-    for uuid, gpu in interval.gpus.items():
-        if gpu_entity(uuid) == entity:
-            return [engine for engine in interval.engines.values() if uuid in engine.gpus], [gpu]
-    return [], []
-
-
-def _wall(phase: Phase, spent: Spent, gpus: list[GpuReading]) -> _Wall | None:
+def _wall(phase: Phase, spent: Spent, gpus: Sequence[GpuReading]) -> _Wall | None:
     if phase.busy_ratio is None:
         return None
     shares: dict[BottleneckName, float] = dict.fromkeys(_SHARES, 0.0)
@@ -105,13 +100,14 @@ def _wall(phase: Phase, spent: Spent, gpus: list[GpuReading]) -> _Wall | None:
 
 
 def _throttled(gpu: GpuReading) -> float | None:
-    causes = (gpu.throttle_power_ratio, gpu.throttle_thermal_ratio, gpu.throttle_hardware_ratio)
-    known = [cause for cause in causes if cause is not None]
-    return max(known) if known else None
+    power, thermal, hardware = gpu.throttle_power_ratio, gpu.throttle_thermal_ratio, gpu.throttle_hardware_ratio
+    if power is None and thermal is None and hardware is None:
+        return None
+    return max(power or 0.0, thermal or 0.0, hardware or 0.0)
 
 
 def _hardware_numbers(
-    gpus: list[GpuReading], busy: float, tensor: float | None, dram: float | None, throttled: float
+    gpus: Sequence[GpuReading], busy: float, tensor: float | None, dram: float | None, throttled: float
 ) -> tuple[str, ...]:
     numbers: list[str] = []
     if dram is not None:
@@ -138,7 +134,7 @@ def _resource(shares: Mapping[BottleneckName, float]) -> BottleneckName:
     return max(("compute", "memory-bandwidth", "demand", "unknown"), key=lambda name: shares[name])
 
 
-def _admission(engines: list[EngineReading]) -> tuple[BottleneckName | None, str | None]:
+def _admission(engines: Sequence[EngineReading]) -> tuple[BottleneckName | None, str | None]:
     for engine in engines:
         usage, waiting = engine.kv_cache_usage_ratio, engine.requests_waiting or 0
         if usage is not None and usage >= _KV_FULL and (waiting or engine.preemptions):
@@ -168,7 +164,7 @@ def _confidence(phase: Phase, wall: _Wall) -> Confidence:
     return "low"
 
 
-def _why_unknown(phase: Phase, engines: list[EngineReading], gpus: list[GpuReading]) -> str:
+def _why_unknown(phase: Phase, engines: Sequence[EngineReading], gpus: Sequence[GpuReading]) -> str:
     if not engines and not gpus:
         return "neither a GPU nor a serving engine is measured"
     down = [engine for engine in engines if engine.state != "ok"]
@@ -177,15 +173,11 @@ def _why_unknown(phase: Phase, engines: list[EngineReading], gpus: list[GpuReadi
     return "what the time went into is not known" if phase.label == "unknown" else ""
 
 
-def _costs_of(engines: list[EngineReading], costs: Mapping[str, CostModel]) -> CostModel:
-    return costs.get(engine_entity(engines[0].key), UNCALIBRATED) if len(engines) == 1 else UNCALIBRATED
-
-
 def _advice(
     name: BottleneckName,
     admission: BottleneckName | None,
-    engines: list[EngineReading],
-    gpus: list[GpuReading],
+    engines: Sequence[EngineReading],
+    gpus: Sequence[GpuReading],
     model: CostModel,
 ) -> Iterable[str]:
     if name == "kv-capacity":
@@ -205,7 +197,7 @@ def _advice(
         yield "raise the engine's limit of concurrent requests until the time per token reaches its target"
 
 
-def _batch_advice(engines: list[EngineReading], model: CostModel) -> Iterable[str]:
+def _batch_advice(engines: Sequence[EngineReading], model: CostModel) -> Iterable[str]:
     """What doubling the batch would do, by the engine's own calibrated step costs."""
     engine = engines[0] if len(engines) == 1 else None
     if engine is None or not model.is_sure or not engine.requests_running or engine.kv_cache_usage_ratio is None:
@@ -225,7 +217,7 @@ def _batch_advice(engines: list[EngineReading], model: CostModel) -> Iterable[st
     )
 
 
-def _power_advice(gpus: list[GpuReading]) -> str:
+def _power_advice(gpus: Sequence[GpuReading]) -> str:
     hot = max((gpu.throttle_thermal_ratio or 0.0 for gpu in gpus), default=0.0)
     capped = max((gpu.throttle_power_ratio or 0.0 for gpu in gpus), default=0.0)
     if hot >= capped:
@@ -234,5 +226,9 @@ def _power_advice(gpus: list[GpuReading]) -> str:
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    total, count = 0.0, 0
+    for value in values:
+        if value is not None:
+            total += value
+            count += 1
+    return total / count if count else None

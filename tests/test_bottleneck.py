@@ -5,13 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.bottleneck import judge
-from collectors.model import HOST, Bottleneck, Interval, Phase, engine_entity
-from collectors.phase.calibrate import CostModel
+from collectors.model import Bottleneck
+from collectors.phase.calibrate import UNCALIBRATED, CostModel
 from collectors.phase.rules import Spent, phase_of
 from collectors.readings import EngineReading, GpuReading
-from tests.making import ENDPOINT, decoding, gpu, intervals, reading
+from tests.making import ENDPOINT, decoding, gpu, reading
 
-ENGINE = engine_entity((ENDPOINT, "0"))
 SURE = CostModel(
     step=0.020, token=0.0002, prompt_token=0.0003, error=0.02, windows=60, knows_decode=True, knows_prefill=True
 )
@@ -25,15 +24,12 @@ def judged(
     decode: float = 0.0,
     idle: float = 0.0,
     has_requests: bool = False,
-    costs: CostModel | None = None,
-    entity: str = HOST,
+    costs: CostModel = UNCALIBRATED,
 ) -> Bottleneck:
-    gpus = [{hardware.uuid: hardware}] if hardware is not None else None
-    interval: Interval
-    (interval,) = intervals([engine], gpus=gpus)
     spent = Spent(prefill, decode, idle, max(0.0, 1 - prefill - decode - idle), 0.05, "high", (), has_requests)
-    phase: Phase = phase_of(spent, settled=True)
-    return judge(interval, entity, phase, spent, {ENGINE: costs} if costs else None)
+    engines = [engine] if engine is not None else []
+    gpus = [hardware] if hardware is not None else []
+    return judge(phase_of(spent, settled=True), spent, engines, gpus, costs)
 
 
 def test_decode_that_fills_the_dram_bandwidth_is_bound_by_it() -> None:
@@ -94,14 +90,14 @@ def test_the_request_limit_is_named_only_when_the_hardware_does_not_explain_the_
 
 def test_advice_predicts_its_effect_from_the_calibrated_costs() -> None:
     engine = decoding(batch=20, kv_cache_usage_ratio=0.3, kv_cache_tokens=100_000.0)
-    got = judged(engine, decode=1.0, costs=SURE, entity=ENGINE)
+    got = judged(engine, decode=1.0, costs=SURE)
     # 20 ms + 20 x 0.2 ms = 24 ms a step; at 40 it is 28 ms: 40 / 28 against 20 / 24 is +71 %.
     assert any("batch 20 → 40: TPOT 24 → 28 ms, +71 % tokens/s" in line for line in got.advice)
 
 
 def test_without_sure_costs_no_effect_is_predicted() -> None:
     engine = decoding(kv_cache_usage_ratio=0.3, kv_cache_tokens=100_000.0)
-    assert not any("TPOT" in line for line in judged(engine, decode=1.0, entity=ENGINE).advice)
+    assert not any("TPOT" in line for line in judged(engine, decode=1.0).advice)
 
 
 def test_without_hardware_counters_the_phase_speaks_at_low_confidence() -> None:

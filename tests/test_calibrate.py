@@ -44,7 +44,13 @@ def test_decode_alone_teaches_nothing_of_prefill() -> None:
 
 @given(
     st.lists(
-        st.tuples(st.floats(0, 500), st.floats(0, 5000), st.floats(0, 1e5), st.floats(0, 20_000), st.floats(4.9, 6.0)),
+        st.tuples(
+            st.integers(0, 500),
+            st.integers(0, 5000),
+            st.integers(0, 10**9),
+            st.integers(0, 20_000),
+            st.floats(4.9, 6.0),
+        ),
         min_size=MIN_WINDOWS,
         max_size=30,
     )

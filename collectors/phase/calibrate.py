@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -23,6 +23,9 @@ MAX_WINDOWS = 180
 MIN_WINDOWS = 3
 SURE_WINDOWS = 20
 """Below this many windows every label that rests on the fit has low confidence."""
+
+_REFIT_WINDOWS = 6
+"""Once sure, the costs are fitted anew every half minute of busy time."""
 
 _RIDGE = 0.02
 _COLD_RIDGE = 0.3
@@ -79,27 +82,37 @@ class Calibration:
     windows: deque[Window] = field(default_factory=lambda: deque(maxlen=MAX_WINDOWS))
     model: CostModel = UNCALIBRATED
     _open: list[float] = field(default_factory=lambda: [0.0] * 5)
+    _since_fit: int = 0
 
     def add(self, steps: float, generated: float, kv_steps: float, prompt: float, busy: float) -> None:
-        """One interval that was busy throughout. Fits anew when it completes a window."""
+        """One interval that was busy throughout. Fits anew when enough windows were completed."""
         for index, value in enumerate((steps, generated, kv_steps, prompt, busy)):
             self._open[index] += value
-        if self._open[4] >= WINDOW_SECONDS:
-            self.windows.append(Window(*self._open))
-            self._open = [0.0] * 5
+        if self._open[4] < WINDOW_SECONDS:
+            return
+        self.windows.append(Window(*self._open))
+        self._open = [0.0] * 5
+        self._since_fit += 1
+        if not self.model.is_sure or self._since_fit >= _REFIT_WINDOWS:
             self.model = fit(self.windows)
+            self._since_fit = 0
 
     def interrupt(self) -> None:
         """The engine was not busy throughout, or is not known to have been: the open window is dropped."""
         self._open = [0.0] * 5
 
     def to_json(self) -> dict[str, Any]:
-        return {"windows": [list(window) for window in self.windows], "open": list(self._open)}
+        return {
+            "windows": [list(window) for window in self.windows],
+            "open": list(self._open),
+            "since_fit": self._since_fit,
+            "model": asdict(self.model),
+        }
 
     @classmethod
     def from_json(cls, state: dict[str, Any]) -> Calibration:
         windows = deque((Window(*values) for values in state["windows"]), maxlen=MAX_WINDOWS)
-        return cls(windows, fit(windows), list(state["open"]))
+        return cls(windows, CostModel(**state["model"]), list(state["open"]), state["since_fit"])
 
 
 def fit(windows: Iterable[Window]) -> CostModel:
@@ -112,14 +125,18 @@ def fit(windows: Iterable[Window]) -> CostModel:
     prior = _prior(rows)
     scales = [max((row[column] for row in rows), default=0.0) for column in range(4)]
     costs = _bounded_ridge(rows, prior, scales)
-    residuals = [sum(c * row[i] for i, c in enumerate(costs)) / row.busy - 1.0 for row in rows]
-    error = (sum(r * r for r in residuals) / len(residuals)) ** 0.5
+    step, token, kv_step, prompt_token = costs
+    squares = 0.0
+    for row in rows:
+        explained = step * row.steps + token * row.generated + kv_step * row.kv_steps + prompt_token * row.prompt
+        squares += (explained / row.busy - 1.0) ** 2
+    error = (squares / len(rows)) ** 0.5
     knows_prefill = len(prompt_rows) >= MIN_WINDOWS and costs[3] > 0
     return CostModel(
-        step=costs[0],
-        token=costs[1],
-        kv_step=costs[2],
-        prompt_token=costs[3],
+        step=step,
+        token=token,
+        kv_step=kv_step,
+        prompt_token=prompt_token,
         error=error,
         windows=len(rows),
         # A fit that gives prompts no cost although they came has not told the two apart.
@@ -154,9 +171,20 @@ def _bounded_ridge(rows: Sequence[Window], prior: Sequence[float], scales: Seque
     Columns are scaled to at most 1, rows to the window's length, so that one ridge suits all.
     """
     active = [index for index in range(4) if scales[index] > 0]
-    matrix = [[row[index] / scales[index] / row.busy for index in active] for row in rows]
-    gram = [[sum(row[i] * row[j] for row in matrix) for j in range(len(active))] for i in range(len(active))]
-    target = [sum(row[i] for row in matrix) for i in range(len(active))]
+    size = len(active)
+    gram = [[0.0] * size for _ in range(size)]
+    target = [0.0] * size
+    for row in rows:
+        scaled = [row[index] / (scales[index] * row.busy) for index in active]
+        for i in range(size):
+            value = scaled[i]
+            target[i] += value
+            line = gram[i]
+            for j in range(i + 1):
+                line[j] += value * scaled[j]
+    for i in range(size):
+        for j in range(i):
+            gram[j][i] = gram[i][j]
     scaled_prior = [prior[index] * scales[index] for index in active]
     coldness = max(0.0, 1.0 - len(rows) / SURE_WINDOWS)
     mean_busy = max(1e-9, sum(row.busy for row in rows) / len(rows))
@@ -164,8 +192,10 @@ def _bounded_ridge(rows: Sequence[Window], prior: Sequence[float], scales: Seque
     x = list(scaled_prior)
     for _ in range(_SWEEPS):
         moved = 0.0
-        for i in range(len(active)):
-            others = sum(gram[i][j] * x[j] for j in range(len(active)) if j != i)
+        for i in range(size):
+            others = -gram[i][i] * x[i]
+            for j in range(size):
+                others += gram[i][j] * x[j]
             best = max(0.0, (target[i] - others + weight * scaled_prior[i]) / (gram[i][i] + weight))
             moved = max(moved, abs(best - x[i]))
             x[i] = best

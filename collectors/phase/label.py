@@ -16,6 +16,7 @@ from collectors.bottleneck import judge
 from collectors.model import (
     HOST,
     RULE_VERSION,
+    Bottleneck,
     Confidence,
     EngineKey,
     Interval,
@@ -25,12 +26,13 @@ from collectors.model import (
     engine_entity,
     gpu_entity,
 )
-from collectors.phase.calibrate import Calibration
+from collectors.phase.calibrate import UNCALIBRATED, Calibration
 from collectors.phase.evidence import Observation, observe, spread
 from collectors.phase.hardware import DramHistory
 from collectors.phase.rules import Spent, phase_of, phase_seconds
 from collectors.phase.settle import FEW_STEPS, SETTLE_SECONDS, Split, split
-from collectors.phase.topology import gpu_spent, host_spent
+from collectors.phase.topology import gpu_spent, host_spent, owners
+from collectors.readings import EngineReading, GpuReading
 
 __all__ = ["Labeller", "phase_seconds"]
 
@@ -119,6 +121,17 @@ class _EngineTrack:
             self.calibration.interrupt()
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One entity of an interval about to be labelled."""
+
+    entity: str
+    spent: Spent
+    previous: PhaseLabel | None
+    engines: list[EngineReading]
+    gpus: list[GpuReading]
+
+
 class Labeller:
     """Labels intervals as they come: provisionally at once, finally when the evidence is complete.
 
@@ -134,6 +147,8 @@ class Labeller:
         self._pending: deque[Interval] = deque()
         self._next_sequence = 0
         self._recent: deque[dict[str, tuple[float, float]]] = deque()
+        # Judgements of unsettled intervals with all they depended on: most settle as they stood.
+        self._judged: dict[int, dict[str, tuple[object, Bottleneck]]] = {}
         if state is not None:
             self._restore(state)
 
@@ -183,6 +198,7 @@ class Labeller:
             self._drams.setdefault(uuid, DramHistory()).add(gpu)
             self._gpu_previous[uuid] = labels[gpu_entity(uuid)].phase.label
         self._host_previous = labels[HOST].phase.label
+        self._judged.pop(interval.sequence, None)
         self._next_sequence = interval.sequence + 1
         return list(labels.values())
 
@@ -195,34 +211,60 @@ class Labeller:
         return self._labels(interval, spent, settled=False)
 
     def _labels(self, interval: Interval, engines: dict[EngineKey, Spent], *, settled: bool) -> dict[str, Label]:
+        owned = owners(interval)
+        nobody: list[EngineReading] = []
         gpus = {
-            uuid: gpu_spent(gpu, interval, engines, self._drams.get(uuid) or DramHistory())
+            uuid: gpu_spent(
+                gpu,
+                interval.duration,
+                [engines[engine.key] for engine in owned.get(uuid, nobody) if engine.key in engines],
+                self._drams.get(uuid) or DramHistory(),
+            )
             for uuid, gpu in interval.gpus.items()
         }
-        nothing = Spent(0.0, 0.0, 0.0, interval.duration, 1.0, "low", ())
-        host = host_spent(list(gpus.values()), list(engines.values())) or nothing
-        everything: dict[str, tuple[Spent, PhaseLabel | None]] = {HOST: (host, self._host_previous)}
-        everything |= {gpu_entity(uuid): (spent, self._gpu_previous.get(uuid)) for uuid, spent in gpus.items()}
-        everything |= {engine_entity(key): (spent, self._engines[key].previous) for key, spent in engines.items()}
-        shares = {} if settled else self._smoothed(everything, interval.duration)
-        costs = {engine_entity(key): track.calibration.model for key, track in self._engines.items()}
-        labels: dict[str, Label] = {}
-        for entity, (spent, previous) in everything.items():
-            phase = phase_of(spent, settled=settled, previous=previous, share=shares.get(entity))
-            labels[entity] = Label(interval.sequence, entity, phase, judge(interval, entity, phase, spent, costs))
-        return labels
+        host = host_spent(list(gpus.values()), list(engines.values()))
+        if host is None:
+            host = Spent(0.0, 0.0, 0.0, interval.duration, 1.0, "low", ())
+        all_engines, all_gpus = list(interval.engines.values()), list(interval.gpus.values())
+        parts = [_Part(HOST, host, self._host_previous, all_engines, all_gpus)]
+        for uuid, spent in gpus.items():
+            previous = self._gpu_previous.get(uuid)
+            parts.append(_Part(gpu_entity(uuid), spent, previous, owned.get(uuid, nobody), [interval.gpus[uuid]]))
+        for key, spent in engines.items():
+            reading = interval.engines[key]
+            own_gpus = [interval.gpus[uuid] for uuid in reading.gpus if uuid in interval.gpus]
+            parts.append(_Part(engine_entity(key), spent, self._engines[key].previous, [reading], own_gpus))
+        shares = {} if settled else self._smoothed(parts, interval.duration)
+        return {part.entity: self._label(interval, part, settled, shares.get(part.entity)) for part in parts}
 
-    def _smoothed(self, now: dict[str, tuple[Spent, PhaseLabel | None]], duration: float) -> dict[str, float]:
+    def _label(self, interval: Interval, part: _Part, settled: bool, share: float | None) -> Label:
+        phase = phase_of(part.spent, settled=settled, previous=part.previous, share=share)
+        track = self._engines.get(part.engines[0].key) if len(part.engines) == 1 else None
+        costs = track.calibration.model if track is not None else UNCALIBRATED
+        asked = (phase.label, phase.busy_ratio, phase.prefill_share, phase.confidence, part.spent.has_requests, costs)
+        judged = self._judged.setdefault(interval.sequence, {})
+        remembered = judged.get(part.entity)
+        if remembered is not None and remembered[0] == asked:
+            bottleneck = remembered[1]
+        else:
+            bottleneck = judge(phase, part.spent, part.engines, part.gpus, costs)
+            judged[part.entity] = (asked, bottleneck)
+        return Label(interval.sequence, part.entity, phase, bottleneck)
+
+    def _smoothed(self, parts: list[_Part], duration: float) -> dict[str, float]:
         """Trailing mean share of each entity, so that a provisional label does not flicker."""
-        self._recent.append({entity: (spent.prefill, spent.busy) for entity, (spent, _) in now.items()})
+        self._recent.append({part.entity: (part.spent.prefill, part.spent.busy) for part in parts})
         while len(self._recent) > max(1, round(_SMOOTHING_SECONDS / duration)):
             self._recent.popleft()
         shares: dict[str, float] = {}
-        for entity in now:
-            prefill = sum(earlier.get(entity, (0.0, 0.0))[0] for earlier in self._recent)
-            busy = sum(earlier.get(entity, (0.0, 0.0))[1] for earlier in self._recent)
+        for part in parts:
+            prefill = busy = 0.0
+            for earlier in self._recent:
+                seconds = earlier.get(part.entity, (0.0, 0.0))
+                prefill += seconds[0]
+                busy += seconds[1]
             if busy > 0:
-                shares[entity] = prefill / busy
+                shares[part.entity] = prefill / busy
         return shares
 
     def _forget(self, now: int) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from collectors.model import Confidence, EngineKey, Evidence, Interval
+from collectors.model import Confidence, Evidence, Interval
 from collectors.phase.evidence import gpu_busy_ratio
 from collectors.phase.hardware import DramHistory, hardware_spent
 from collectors.phase.rules import Spent
-from collectors.readings import GpuReading
+from collectors.readings import EngineReading, GpuReading
 
 _ORDER: Mapping[Confidence, int] = {"high": 0, "medium": 1, "low": 2}
 
@@ -17,8 +17,8 @@ _ORDER: Mapping[Confidence, int] = {"high": 0, "medium": 1, "low": 2}
 def total(parts: Iterable[Spent]) -> Spent | None:
     """Seconds added up; the error is that of the parts weighted by their busy time, the confidence the worst."""
     some = list(parts)
-    if not some:
-        return None
+    if len(some) < 2:
+        return some[0] if some else None
     busy = sum(part.busy for part in some)
     error = sum(part.error * part.busy for part in some) / busy if busy else max(part.error for part in some)
     sure = [part for part in some if part.busy > 0] or some
@@ -36,16 +36,23 @@ def total(parts: Iterable[Spent]) -> Spent | None:
     )
 
 
-def gpu_spent(gpu: GpuReading, interval: Interval, engines: Mapping[EngineKey, Spent], history: DramHistory) -> Spent:
+def owners(interval: Interval) -> dict[str, list[EngineReading]]:
+    """The engines of each GPU, by its UUID; a GPU of no known engine is absent."""
+    found: dict[str, list[EngineReading]] = {}
+    for reading in interval.engines.values():
+        for uuid in reading.gpus:
+            found.setdefault(uuid, []).append(reading)
+    return found
+
+
+def gpu_spent(gpu: GpuReading, seconds: float, engines: Sequence[Spent], history: DramHistory) -> Spent:
     """One GPU's seconds: its engines' share of its own busy time, or its own signals without an engine.
 
     Several engines on one GPU share its seconds in proportion to their own busy time. The GPUs of
     one engine get one share: they work on the same steps.
     """
-    seconds = interval.duration
-    owners = [engines[key] for key, reading in interval.engines.items() if gpu.uuid in reading.gpus and key in engines]
     own = hardware_spent(gpu, history, seconds)
-    engine = total(owners)
+    engine = total(engines)
     if gpu.state != "ok" or engine is None or engine.seconds <= 0 or engine.unknown > 0.5 * engine.seconds:
         return own
     busy = gpu_busy_ratio(gpu)
