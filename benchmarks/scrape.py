@@ -18,8 +18,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import psutil
@@ -157,10 +158,9 @@ def _row(server: str, process: psutil.Process, port: int, seconds: float, encodi
         times.append(-now + (now := time.perf_counter()))
     cpu = (sum(process.cpu_times()[:2]) - before) / len(times)
     times.sort()
-    ordered = [1000 * times[int(q * (len(times) - 1))] for q in (0.5, 0.99, 1.0)]
-    return Row(
-        server, encoding, connection, len(times), *ordered, len(times) / (now - began), 1000 * cpu, 1 / cpu, size
-    )
+    p50, p99, slowest = (1000 * times[int(q * (len(times) - 1))] for q in (0.5, 0.99, 1.0))
+    rate = len(times) / (now - began)
+    return Row(server, encoding, connection, len(times), p50, p99, slowest, rate, 1000 * cpu, 1 / cpu, size)
 
 
 def scrape(client: socket.socket, request: bytes) -> int:
@@ -168,7 +168,10 @@ def scrape(client: socket.socket, request: bytes) -> int:
     client.sendall(request)
     received = bytearray()
     while (end := received.find(b"\r\n\r\n")) < 0:
-        received += client.recv(1 << 20)
+        part = client.recv(1 << 20)
+        if not part:
+            raise ConnectionError("the server ended the connection before its response")
+        received += part
     head = bytes(received[:end]).lower()
     length = int(head.partition(b"content-length: ")[2].split(b"\r\n")[0]) if b"content-length" in head else None
     size = len(received) - end - 4
@@ -187,11 +190,11 @@ def in_process(rounds: int = 100) -> dict[str, float]:
     found: dict[str, list[float]] = {"tick": [], "text": [], "gzip of it": [], "openmetrics": []}
     for _ in range(rounds):
         tick = next(source)
-        steps = {
-            "tick": lambda tick=tick: sink.put(tick),
-            "text": lambda: sink.page(False, False),
-            "gzip of it": lambda: sink.page(False, True),
-            "openmetrics": lambda: sink.page(True, False),
+        steps: dict[str, Callable[[], object]] = {
+            "tick": partial(sink.put, tick),
+            "text": partial(sink.page, False, False),
+            "gzip of it": partial(sink.page, False, True),
+            "openmetrics": partial(sink.page, True, False),
         }
         for name, step in steps.items():
             began = time.perf_counter()
