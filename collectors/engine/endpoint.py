@@ -1,0 +1,197 @@
+"""One metrics page over time: read in a thread of its own, turned into readings at each edge.
+
+The page is asked for at an edge and used by whichever interval it has arrived for; the next is
+asked for only when it has. So a server that answers late (llama.cpp behind a batch) costs one
+waiting thread, its page is never thrown away, and no amount is lost: each reading goes back to the
+page used before, and says in `window_seconds` how far.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+
+from collectors.clock import Clock
+from collectors.engine.reading import EngineSnapshot, engine_reading, new_memo, snapshots
+from collectors.engine.scrape import Fetcher, PageProblem
+from collectors.model import Gap
+from collectors.processes import CpuMeter
+from collectors.readings import EngineReading
+from collectors.sources import Background, SourceStatus
+
+_BACK_OFF_SECONDS = 10.0
+"""The longest pause between two tries of a page that fails; it begins at one second and doubles."""
+_PAUSE_SECONDS = 60.0
+"""Pages further apart than this are not compared: the time between them is nobody's interval."""
+_NO_PAGE = (HTTPStatus.NOT_FOUND, HTTPStatus.NOT_IMPLEMENTED)
+_ABORT_GRACE_SECONDS = 3.0
+
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    """What the last finished attempt brought: snapshots, or a problem."""
+
+    found: tuple[EngineSnapshot, ...] = ()
+    problem: PageProblem | None = None
+
+
+class Endpoint:
+    """One engine's page. Everything but the reading itself happens on the sampler's thread."""
+
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        clock: Clock,
+        *,
+        min_interval: float = 1.0,
+        timeout: float = 10.0,
+        engine: str | None = None,
+        proc: str = "/proc",
+    ) -> None:
+        """`engine` is what it looks like, until its page says; `min_interval` and `timeout` are seconds."""
+        self.url = fetcher.url
+        self.pids: frozenset[int] = frozenset()
+        self.engine = engine
+        self.switch: str | None = None
+        """The flag that would give the engine its page, where it has none."""
+        self._fetcher = fetcher
+        self._clock = clock
+        self._min_interval = min_interval
+        self._timeout = timeout
+        self._memo = new_memo()
+        self._cpu = CpuMeter(proc)
+        self._background: Background[_Arrival] = Background(f"engine {self.url}", self._read)
+        self._used: dict[Key, EngineSnapshot] = {}
+        self._asked: float | None = None
+        self._failures = 0
+        self._not_before = float("-inf")
+        self._new_process = False
+        self._state = "stale"
+        self._reason: str | None = "not read yet"
+        self._problem: PageProblem | None = None
+
+    @property
+    def fails(self) -> bool:
+        """Whether the last attempt that ended brought no page."""
+        return self._failures > 0
+
+    def start(self, arrived: threading.Event) -> None:
+        self._background.start(arrived)
+
+    def stop(self) -> None:
+        self._background.stop()
+        self._fetcher.abort()
+
+    def restarted(self) -> None:
+        """Another process serves the page now: its totals are compared with nothing, and it is asked at once."""
+        self._new_process = True
+
+    def request(self, edge: float) -> None:
+        """Ask for the page, unless it is still being read, was read too recently, or fails of late."""
+        if self._background.busy:
+            if self._asked is not None and edge - self._asked > self._timeout + _ABORT_GRACE_SECONDS:
+                self._fetcher.abort()  # a server that keeps dripping bytes gets round every time-out of the client
+            return
+        # Edges follow the wall clock: one a hair early by the monotonic clock is still a whole interval on.
+        if self._new_process:
+            self._new_process = False
+            self._not_before = float("-inf")
+            self._forget_totals()
+        due = self._asked is None or edge - self._asked >= self._min_interval * 0.98
+        if due and edge >= self._not_before:
+            self._asked = edge
+            self._background.ask()
+
+    def pending(self) -> bool:
+        return self._background.busy
+
+    def collect(self, edge: float) -> tuple[list[EngineReading], Gap | None]:
+        """The readings of all ranks on the page, and why they are not whole if they are not."""
+        found = self._take(edge)
+        fresh = {snapshot.key: snapshot for snapshot in found}
+        self._judge(bool(fresh), edge)
+        keys = list(fresh or self._used)
+        cpu = self._cpu.seconds(self.pids) if self.pids else None
+        # Ranks of one page share their processes: whose time it was cannot be told.
+        cpu = cpu if len(keys) <= 1 else None
+        readings = [self._reading(key, fresh.get(key), edge, cpu) for key in keys] or [self._nameless(cpu)]
+        if fresh:
+            self._used = fresh
+        return readings, Gap(self.url, self._reason) if self._reason else None
+
+    def status(self) -> SourceStatus:
+        return SourceStatus(self.url, self._state, self._reason)
+
+    def _read(self) -> _Arrival:
+        try:
+            page = self._fetcher.fetch()
+        except PageProblem as problem:
+            return _Arrival(problem=problem)
+        found = snapshots(self.url, page.text, page.arrived, self._memo)
+        if not found:
+            return _Arrival(problem=PageProblem("blocked", "its page holds no metrics of a known engine"))
+        return _Arrival(found)
+
+    def _forget_totals(self) -> None:
+        self._used = {key: replace(snapshot, values={}) for key, snapshot in self._used.items()}
+
+    def _take(self, edge: float) -> tuple[EngineSnapshot, ...]:
+        arrival = self._background.take()
+        if arrival is None:
+            return ()
+        self._problem = arrival.problem
+        if arrival.problem is None:
+            self._failures = 0
+            self._not_before = float("-inf")
+            self._forget(arrival.found)
+        else:
+            self._back_off(arrival.problem, edge)
+        return arrival.found
+
+    def _back_off(self, problem: PageProblem, edge: float) -> None:
+        self._failures += 1
+        self._not_before = edge + min(_BACK_OFF_SECONDS, 2.0 ** min(self._failures - 1, 10)) * 0.98
+        if problem.refused:
+            # Whoever served the page has ended; what comes after is another engine's count.
+            self._forget_totals()
+
+    def _forget(self, found: Iterable[EngineSnapshot]) -> None:
+        for snapshot in found:
+            before = self._used.get(snapshot.key)
+            if before is not None and snapshot.arrived - before.arrived > _PAUSE_SECONDS:
+                del self._used[snapshot.key]
+
+    def _judge(self, fresh: bool, edge: float) -> None:
+        if fresh:
+            self._state, self._reason = "ok", None
+        elif self._background.busy and self._asked is not None and self._problem is None:
+            waited = self._clock.monotonic() - self._asked
+            late = waited < max(1.0, self._min_interval)
+            self._state, self._reason = "stale" if late else "blocked", f"has not answered for {waited:.1f} s"
+        elif self._problem is not None:
+            self._state, self._reason = self._problem.state, self._explained(self._problem)
+        elif self._background.failure is not None:
+            self._state, self._reason = "blocked", f"its page could not be read: {self._background.failure}"
+        else:
+            self._state, self._reason = "stale", f"its page is read every {self._min_interval:g} s at most"
+
+    def _explained(self, problem: PageProblem) -> str:
+        if self.switch is not None and problem.status in _NO_PAGE:
+            return f"serves no metrics; start it with {self.switch}"
+        return problem.reason
+
+    def _reading(self, key: Key, fresh: EngineSnapshot | None, edge: float, cpu: float | None) -> EngineReading:
+        previous = self._used.get(key)
+        comparable = previous if previous is not None and previous.values else None
+        if fresh is not None:
+            return engine_reading(comparable, fresh, end=edge, cpu_seconds=cpu)
+        return engine_reading(previous, None, end=edge, state=self._state, cpu_seconds=cpu)
+
+    def _nameless(self, cpu: float | None) -> EngineReading:
+        return EngineReading(
+            endpoint=self.url, engine_index="0", engine=self.engine, state=self._state, cpu_seconds=cpu
+        )
