@@ -261,6 +261,13 @@ def test_sources_are_judged_by_the_ticks_when_nobody_reports_on_them():
     assert "phasetop_collector_duration_seconds" not in names(samples)
 
 
+def test_the_last_sample_of_a_source_is_as_old_as_its_youngest_reading():
+    exporter = sink()
+    exporter.put(tick(interval(1, [gpu(0, age_seconds=0.75), gpu(1, age_seconds=0.25), gpu(2, state="lost")])))
+    last = value(read(exporter), "phasetop_collector_last_sample_timestamp_seconds", collector="gpu")
+    assert last == START / 1e9 + 1 - 0.25
+
+
 def test_a_machine_without_gpus_has_no_gpu_source_unless_a_gap_says_why():
     exporter = sink()
     exporter.put(tick(interval(1, host=HostReading(name="h"))))

@@ -277,6 +277,15 @@ def test_a_client_that_does_not_read_its_answer_is_cut_off():
             client.answer()
 
 
+def test_a_client_that_takes_no_answers_cannot_fill_the_memory_with_requests():
+    large = b"x" * 10_000_000
+    with serving(page=lambda *_: large) as served, Client(served.address, timeout=1.0) as client:
+        requests = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1_500_000
+        with pytest.raises(TimeoutError):
+            client.send(requests)
+        assert get(served, "/-/healthy").status == 200
+
+
 def test_over_the_limit_the_connection_longest_without_a_request_goes():
     with serving(max_connections=3) as served:
         clients = [Client(served.address) for _ in range(3)]
