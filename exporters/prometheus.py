@@ -35,18 +35,18 @@ _MIG = "MIG-"
 class PrometheusSink:
     """Takes ticks on one thread and gives pages on any.
 
-    `health` is asked at each rendering for the state of the sources; without it that is derived from
-    the ticks, and durations are missing. `split` divides an interval's seconds among the phases.
+    `split` divides an interval's seconds among the phases. `health` is asked at each rendering for the
+    state of the sources; without it that is derived from the ticks, and durations are missing.
     `clock` is monotonic seconds: when ticks stop coming, readings and counters vanish, because
     nobody could tell them from fresh ones.
     """
 
     def __init__(
         self,
+        split: PhaseSplit = phase_seconds,
         *,
         version: str,
         health: Callable[[], Iterable[CollectorHealth]] | None = None,
-        split: PhaseSplit = phase_seconds,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._lock = Lock()
