@@ -1,1 +1,1 @@
-"""GPU readings: NVML in a supervised child process, and the vendors' exporter pages."""
+"""What the accelerators of this machine are doing."""
