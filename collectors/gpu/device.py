@@ -1,0 +1,328 @@
+"""One GPU as NVML shows it, round by round. Runs in the child.
+
+A round has two parts: `edge` takes everything that covers a span of time (GPM and counters), for
+all GPUs right after one another, so that their spans are the same; `levels` takes what is read
+off at one moment. The result is a plain dictionary by field name of `GpuReading`; what could not
+be measured or lies outside of what is possible is not in it.
+"""
+
+from __future__ import annotations
+
+from collectors.gpu import fieldvalues as fv
+from collectors.gpu.codes import INVALID_ARGUMENT, gpu_reason
+from collectors.gpu.fieldvalues import FieldBatch
+from collectors.gpu.gpm import Gpm
+from collectors.gpu.nvml import Funnel, GpuLost
+
+TYPE_CHECKING = False  # the module typing would cost the child half a megabyte
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Clock = Callable[[], float]
+    Values = dict[str, Any]
+
+SLOW_SECONDS = 10.0
+"""Between two looks at what changes rarely."""
+
+_SM_CLOCK = 1
+_MEMORY_CLOCK = 2
+_CORE_SENSOR = 0
+_SLOWDOWN_THRESHOLD = 1
+
+_WATTS_LIMIT = 10_000.0  # 0xFFFFFFFF milliwatts and the like are not power
+_CELSIUS_LIMIT = 150.0
+_MEGAHERTZ_LIMIT = 50_000.0
+_BYTES_LIMIT = 1e15
+_PCIE_RATE_LIMIT = 5e11
+_REFRESH_SECONDS = 0.2  # a counter of nanoseconds may run ahead of the window by one refresh of it
+_WIDE_COUNTER = 2**32
+
+# Clock event reasons, the fallback for the counters of nanoseconds.
+_SOFTWARE_POWER_CAP = 0x4
+_HARDWARE_SLOWDOWN = 0x8
+_SOFTWARE_THERMAL = 0x20
+_HARDWARE_THERMAL = 0x40
+_POWER_BRAKE = 0x80
+
+_HIGHEST_PID = 4_194_304  # the kernel's own limit
+
+
+def within(value: float | None, low: float, high: float) -> float | None:
+    """The value when it lies between the two limits, else None: garbage is missing."""
+    return value if value is not None and low <= value <= high else None
+
+
+class Device:
+    """What is known of one GPU, kept by UUID through losses and returns."""
+
+    def __init__(self, nvml: Any, uuid: str, clock: Clock, beat: Callable[[], None]) -> None:
+        self.uuid = uuid
+        self.index = 0
+        self.name: str | None = None
+        self.lost_to: int | None = None
+        """The error code that took this GPU away; None while it answers."""
+        self.processes: list[tuple[int, float | None]] = []
+        """(pid as the host numbers it, bytes of device memory) of the compute processes."""
+        self._nvml = nvml
+        self._clock = clock
+        self._beat = beat
+        self._slow_at = 0.0
+        self._round = 0
+
+    def open(self, index: int, handle: Any, slow_offset: float = SLOW_SECONDS) -> None:
+        """Begin, or begin again, with nothing remembered. Raises GpuLost or NvmlGone.
+
+        `slow_offset` is when the slow facts are due again: several GPUs take them at different times.
+        """
+        self.index = index
+        self._handle = handle
+        self._funnel = Funnel(self._nvml, self._clock, self._beat)
+        self._gpm = Gpm(self._funnel)
+        self._batch = FieldBatch(self._funnel)
+        self._counters: dict[int, float] = {}
+        self._counted_at: float | None = None
+        self._wide: set[int] = set()
+        self._values: Values = {}
+        self._gauges: Values = {}
+        self.lost_to = None
+        self.name = self._funnel.ask("nvmlDeviceGetName", handle) or self.name
+        self._facts = self._read_facts()
+        self._temperature()
+        self._memory_clock()
+        self.slow(slow_offset)
+        self.edge()
+
+    @property
+    def note(self) -> str | None:
+        """Why this GPU's figures are missing or not the best there could be, in one line."""
+        return self._gpm.reason if self.lost_to is None else gpu_reason(self.lost_to)
+
+    def lose(self, code: int) -> None:
+        """Forget the handle and everything that hung on it. The row stays."""
+        self.lost_to = code
+        self._handle = None
+        self.processes = []
+        try:
+            self._gpm.close()
+        except GpuLost:
+            return  # the buffers stay with a library that has given this GPU up
+
+    def edge(self) -> None:
+        """Take what covers the time since the last round. Raises GpuLost or NvmlGone."""
+        now = self._clock()
+        self._values = {}
+        self._renew_a_suspect_handle()
+        self._values.update(self._gpm.poll(self._handle))
+        fields = fv.ALWAYS if self._gpm.works else fv.ALWAYS + fv.LINKS
+        answers = self._batch.read(self._handle, fields)
+        window = None if self._counted_at is None else now - self._counted_at
+        before, self._counters, self._counted_at = self._counters, answers, now
+        self._values["power_watts"] = within(_scaled(answers.get(fv.POWER_MILLIWATTS), 1e-3), 0.0, _WATTS_LIMIT)
+        self._values["memory_temperature_celsius"] = _celsius(answers.get(fv.MEMORY_TEMPERATURE))
+        if window:
+            self._values["window_seconds"] = window
+            self._count(before, answers, window)
+
+    def levels(self) -> None:
+        """Take what is read off at one moment. Raises GpuLost or NvmlGone."""
+        self._round += 1
+        self._utilisation()
+        self._memory()
+        self._power_where_no_field_tells()
+        self._sm_clock()
+        # Neither moves fast, so they take turns: eight calls per GPU and round at most.
+        if self._round % 2:
+            self._temperature()
+        else:
+            self._memory_clock()
+        if self._clock() >= self._slow_at:
+            self.slow()
+
+    def slow(self, period: float = SLOW_SECONDS) -> None:
+        """Take what changes rarely or costs much. Raises GpuLost or NvmlGone."""
+        self._slow_at = self._clock() + period
+        limit = self._funnel.ask("nvmlDeviceGetEnforcedPowerLimit", self._handle)
+        self._gauges["power_limit_watts"] = within(_scaled(limit, 1e-3), 0.0, _WATTS_LIMIT)
+        self._processes()
+
+    def reading(self) -> Values:
+        """Fields of GpuReading, and `memory_bus_bits` for the peaks. None and absent both mean missing."""
+        identity: Values = {"uuid": self.uuid, "index": self.index, "name": self.name}
+        if self.lost_to is not None:
+            return {**identity, "state": "lost"}
+        source = "gpm" if self._gpm.works else "nvml"
+        return {**identity, "state": "ok", "source": source, **self._facts, **self._gauges, **self._values}
+
+    # -- once
+
+    def _read_facts(self) -> Values:
+        ask, handle = self._funnel.ask, self._handle
+        return {
+            "sm_clock_max_hertz": _hertz(ask("nvmlDeviceGetMaxClockInfo", handle, _SM_CLOCK)),
+            "memory_clock_max_hertz": _hertz(ask("nvmlDeviceGetMaxClockInfo", handle, _MEMORY_CLOCK)),
+            "memory_bus_bits": within(ask("nvmlDeviceGetMemoryBusWidth", handle), 1, 65536),
+            "temperature_limit_celsius": self._temperature_limit(),
+        }
+
+    def _temperature_limit(self) -> float | None:
+        """The core temperature at which clocks are reduced.
+
+        From Ada on NVML gives no thresholds but margins: `margin` degrees are left until the
+        highest operating temperature, and the slowdown comes at `slowdown` (below 0) of margin.
+        """
+        limit = self._funnel.ask("nvmlDeviceGetTemperatureThreshold", self._handle, _SLOWDOWN_THRESHOLD)
+        if limit is None:
+            now = self._core_temperature()
+            margin = self._funnel.ask("nvmlDeviceGetMarginTemperature", self._handle)
+            slowdown = FieldBatch(self._funnel).read(self._handle, (fv.SLOWDOWN_MARGIN,)).get(fv.SLOWDOWN_MARGIN)
+            if now is None or margin is None or slowdown is None:
+                return None
+            limit = now + margin - slowdown
+        return within(limit, 40.0, _CELSIUS_LIMIT)
+
+    # -- each round
+
+    def _renew_a_suspect_handle(self) -> None:
+        if self._funnel.handle_is_suspect:
+            self._funnel.handle_is_suspect = False
+            self._handle = self._funnel.ask("nvmlDeviceGetHandleByUUID", self.uuid)
+            if self._handle is None:
+                raise GpuLost(self._funnel.codes.get("nvmlDeviceGetHandleByUUID", INVALID_ARGUMENT))
+
+    def _count(self, before: dict[int, float], now: dict[int, float], window: float) -> None:
+        """Amounts and rates from counters. One that ran backwards was reset: missing."""
+
+        def grown(field: int) -> float | None:
+            if field not in before or field not in now or now[field] < before[field]:
+                return None
+            return now[field] - before[field]
+
+        values = self._values
+        values["energy_joules"] = within(_scaled(grown(fv.ENERGY_MILLIJOULES), 1e-3), 0.0, _WATTS_LIMIT * window)
+        if values["power_watts"] is None and values["energy_joules"] is not None:
+            values["power_watts"] = values["energy_joules"] / window
+        self._throttling(grown, window)
+        if not self._gpm.works:
+            self._link_rates(grown, window)
+
+    def _throttling(self, grown: Callable[[int], float | None], window: float) -> None:
+        """Shares of the window by cause. Causes of one kind may overlap: the longest counts."""
+
+        def share(*fields: int) -> float | None:
+            spans = [span for field in fields if (span := _scaled(grown(field), 1e-9)) is not None]
+            if len(spans) < len(fields) or max(spans) > window + _REFRESH_SECONDS:
+                return None
+            return min(max(spans) / window, 1.0)
+
+        shares = {
+            "throttle_power_ratio": share(fv.POWER_CAP_NS),
+            "throttle_thermal_ratio": share(fv.SOFTWARE_THERMAL_NS, fv.HARDWARE_THERMAL_NS),
+            "throttle_hardware_ratio": share(fv.POWER_BRAKE_NS),
+        }
+        if None in shares.values() and self._counters_of_throttling_are_missing():
+            bits = self._event_reasons()
+            shares = {name: bits.get(name) if value is None else value for name, value in shares.items()}
+        self._values.update(shares)
+
+    def _counters_of_throttling_are_missing(self) -> bool:
+        counters = (fv.POWER_CAP_NS, fv.SOFTWARE_THERMAL_NS, fv.HARDWARE_THERMAL_NS, fv.POWER_BRAKE_NS)
+        return not all(self._funnel.usable(fv.question(field)) for field in counters)
+
+    def _event_reasons(self) -> dict[str, float]:
+        """What holds the clocks down at this moment, as a share of 0 or 1 of the window."""
+        bits = self._funnel.ask_first(
+            ("nvmlDeviceGetCurrentClocksEventReasons", (self._handle,)),
+            ("nvmlDeviceGetCurrentClocksThrottleReasons", (self._handle,)),
+        )
+        if bits is None:
+            return {}
+        heat = bits & (_SOFTWARE_THERMAL | _HARDWARE_THERMAL)
+        # hardware slowdown also tells of heat and of the power brake; alone it is the fast power trigger
+        hardware = bits & _POWER_BRAKE or (bits & _HARDWARE_SLOWDOWN and not bits & _HARDWARE_THERMAL)
+        return {
+            "throttle_power_ratio": float(bool(bits & _SOFTWARE_POWER_CAP)),
+            "throttle_thermal_ratio": float(bool(heat)),
+            "throttle_hardware_ratio": float(bool(hardware)),
+        }
+
+    def _link_rates(self, grown: Callable[[int], float | None], window: float) -> None:
+        values = self._values
+        for name, field in (("nvlink_tx", fv.NVLINK_TX_KIBIBYTES), ("nvlink_rx", fv.NVLINK_RX_KIBIBYTES)):
+            values[f"{name}_bytes_per_second"] = within(_scaled(grown(field), 1024 / window), 0.0, 1e13)
+        for name, field in (("pcie_tx", fv.PCIE_TX_BYTES), ("pcie_rx", fv.PCIE_RX_BYTES)):
+            # A counter of 32 bits would wrap within a tenth of a second under load and show too
+            # little. Only one that has been seen above that is known to be wider.
+            if self._counters.get(field, 0.0) >= _WIDE_COUNTER:
+                self._wide.add(field)
+            rate = _scaled(grown(field), 1 / window) if field in self._wide else None
+            values[f"{name}_bytes_per_second"] = within(rate, 0.0, _PCIE_RATE_LIMIT)
+
+    def _utilisation(self) -> None:
+        rates = self._funnel.ask("nvmlDeviceGetUtilizationRates", self._handle)
+        if rates is not None:
+            self._values["kernel_active_ratio"] = _scaled(within(rates.gpu, 0, 100), 0.01)
+            self._values["memory_active_ratio"] = _scaled(within(rates.memory, 0, 100), 0.01)
+
+    def _memory(self) -> None:
+        """Version 2 keeps what the driver reserves apart; version 1 counts it as used."""
+        nvml, funnel = self._nvml, self._funnel
+        second = getattr(nvml, "nvmlMemory_v2", None)
+        what = "nvmlDeviceGetMemoryInfo_v2"
+        info = funnel.ask_by(what, nvml.nvmlDeviceGetMemoryInfo, self._handle, second) if second else None
+        if info is None and not (second and funnel.usable(what)):
+            info = funnel.ask("nvmlDeviceGetMemoryInfo", self._handle)
+        if info is not None:
+            total = within(info.total, 1, _BYTES_LIMIT)
+            self._values["memory_total_bytes"] = total
+            self._values["memory_used_bytes"] = within(info.used, 0, total) if total else None
+
+    def _power_where_no_field_tells(self) -> None:
+        """A mean over the last second on Ampere and newer, so only where there is nothing better."""
+        if self._values.get("power_watts") is None and not self._funnel.usable(fv.question(fv.POWER_MILLIWATTS)):
+            power = self._funnel.ask("nvmlDeviceGetPowerUsage", self._handle)
+            self._values["power_watts"] = within(_scaled(power, 1e-3), 0.0, _WATTS_LIMIT)
+
+    def _sm_clock(self) -> None:
+        self._values["sm_clock_hertz"] = _hertz(self._funnel.ask("nvmlDeviceGetClockInfo", self._handle, _SM_CLOCK))
+
+    def _memory_clock(self) -> None:
+        clock = self._funnel.ask("nvmlDeviceGetClockInfo", self._handle, _MEMORY_CLOCK)
+        self._gauges["memory_clock_hertz"] = _hertz(clock)
+
+    def _temperature(self) -> None:
+        self._gauges["temperature_celsius"] = self._core_temperature()
+
+    def _core_temperature(self) -> float | None:
+        handle = self._handle
+        return _celsius(
+            self._funnel.ask_first(
+                ("nvmlDeviceGetTemperatureV", (handle, _CORE_SENSOR)),
+                ("nvmlDeviceGetTemperature", (handle, _CORE_SENSOR)),
+            )
+        )
+
+    def _processes(self) -> None:
+        """Compute processes; none at all when the list does not make sense.
+
+        Some drivers laid the list's entries out differently under the same version number, and
+        what was read then were other fields' bytes.
+        """
+        entries = self._funnel.ask("nvmlDeviceGetComputeRunningProcesses", self._handle) or ()
+        found = [(int(entry.pid), entry.usedGpuMemory) for entry in entries]
+        if all(0 < pid <= _HIGHEST_PID and (used is None or 0 <= used < _BYTES_LIMIT) for pid, used in found):
+            self.processes = found
+        else:
+            self.processes = []
+
+
+def _scaled(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
+
+
+def _celsius(value: float | None) -> float | None:
+    return within(value, -40.0, _CELSIUS_LIMIT)
+
+
+def _hertz(megahertz: float | None) -> float | None:
+    return _scaled(within(megahertz, 0.0, _MEGAHERTZ_LIMIT), 1e6)

@@ -1,0 +1,152 @@
+"""NVML's GPU performance monitoring: gap-free averages between two samples of one GPU.
+
+A sample is a snapshot of hardware counters; a metric is the average between two of them. The
+newer sample of one round is the older one of the next, so the averages of consecutive rounds
+cover all of the time. Runs in the child.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import struct
+
+from collectors.gpu.codes import FUNCTION_NOT_FOUND, NO_PERMISSION
+from collectors.gpu.nvml import Funnel
+
+TYPE_CHECKING = False  # the module typing would cost the child half a megabyte
+if TYPE_CHECKING:
+    from typing import Any
+
+SPACING = 0.1
+"""Seconds between two samples of one GPU at least: the counters refresh no faster (nvml.h)."""
+
+MEBIBYTE = 1024.0 * 1024.0
+
+# metric id -> field of GpuReading. Ratios come in percent, rates in MiB/s.
+_RATIOS = {2: "sm_active_ratio", 3: "occupancy_ratio", 5: "tensor_active_ratio", 10: "dram_active_ratio"}
+_RATES = {
+    20: "pcie_tx_bytes_per_second",
+    21: "pcie_rx_bytes_per_second",
+    60: "nvlink_rx_bytes_per_second",
+    61: "nvlink_tx_bytes_per_second",
+}
+_METRICS = (*_RATIOS, *_RATES)
+_METRIC = struct.Struct("@IId")  # the beginning of nvmlGpmMetric_t: id, return code, value
+_RATIO_TOLERANCE = 1.01  # rounding within the driver; more than that is not a ratio
+_RATE_LIMIT = 1e13  # bytes/s, beyond any link
+
+
+class Gpm:
+    """The sample pair of one GPU. Never used by two threads: concurrent GPM calls can crash NVML."""
+
+    def __init__(self, funnel: Funnel) -> None:
+        self.reason: str | None = None
+        """Why there are no GPM figures, with the remedy; None while there are."""
+        self._funnel = funnel
+        self._older: Any = None
+        self._newer: Any = None
+        self._taken: float | None = None
+        self._request: Any = None
+        self._answer = memoryview(b"")
+        self._stride = 0
+        self._unsupported = False
+
+    @property
+    def works(self) -> bool:
+        return self._taken is not None
+
+    def close(self) -> None:
+        """Give the sample buffers back."""
+        for sample in (self._older, self._newer):
+            if sample is not None:
+                self._funnel.ask("nvmlGpmSampleFree", sample)
+        self._older = self._newer = self._taken = None
+
+    def poll(self, handle: Any) -> dict[str, float]:
+        """The averages since the last poll, by field of GpuReading; empty when there are none.
+
+        The first poll only takes the baseline. A poll sooner than `SPACING` after the last one
+        leaves the baseline alone, and so does one that fails: the next one covers the time.
+        """
+        if not self.works:
+            self._begin(handle)
+            return {}
+        now = self._funnel.clock()
+        if self._taken is None or now - self._taken < SPACING:
+            return {}
+        if self._funnel.ask("nvmlGpmSampleGet", handle, self._newer) is None:
+            self._refused("nvmlGpmSampleGet")
+            return {}
+        self._request.sample1, self._request.sample2 = self._older, self._newer
+        if self._funnel.ask("nvmlGpmMetricsGet", self._request) is None:
+            self._refused("nvmlGpmMetricsGet")
+            return {}
+        self._older, self._newer, self._taken = self._newer, self._older, now
+        return self._figures()
+
+    def _begin(self, handle: Any) -> None:
+        """Find out by doing whether this GPU has GPM, and take the first sample."""
+        funnel = self._funnel
+        if self._unsupported:
+            return
+        support = funnel.ask("nvmlGpmQueryDeviceSupport", handle)
+        if support is None:
+            self._refused("nvmlGpmQueryDeviceSupport")
+            return
+        if not support.isSupportedDevice:
+            self._unsupported = True
+            self.reason = "this GPU has no GPM (Hopper and newer have)"
+            return
+        self._older = self._older or funnel.ask("nvmlGpmSampleAlloc")
+        self._newer = self._newer or funnel.ask("nvmlGpmSampleAlloc")
+        if self._older is None or self._newer is None:
+            self._refused("nvmlGpmSampleAlloc")
+            return
+        if funnel.ask("nvmlGpmSampleGet", handle, self._older) is None:
+            self._refused("nvmlGpmSampleGet")
+            return
+        self._prepare_request()
+        self._taken = funnel.clock()
+        self.reason = None
+
+    def _prepare_request(self) -> None:
+        nvml = self._funnel.nvml
+        request = nvml.c_nvmlGpmMetricsGet_t()
+        request.version = nvml.NVML_GPM_METRICS_GET_VERSION
+        request.numMetrics = len(_METRICS)
+        for position, metric in enumerate(_METRICS):
+            request.metrics[position].metricId = metric
+        self._request = request
+        self._stride = ctypes.sizeof(nvml.c_nvmlGpmMetric_t)
+        self._answer = memoryview(request).cast("B")[type(request).metrics.offset :]
+
+    def _refused(self, function: str) -> None:
+        """Put the refusal into words; a refusal that will last ends the use of this pair."""
+        if self._funnel.usable(function):
+            return
+        self._taken = None
+        code = self._funnel.codes.get(function)
+        if code == NO_PERMISSION:
+            self.reason = (
+                "NVML GPM is refused: run as root or with CAP_SYS_ADMIN,"
+                " or load the driver with NVreg_RestrictProfilingToAdminUsers=0"
+            )
+        elif code == FUNCTION_NOT_FOUND:
+            self.reason = "this driver has no GPM (R525 and newer have)"
+        else:
+            self.reason = f"this GPU has no GPM ({function}: code {code})"
+
+    def _figures(self) -> dict[str, float]:
+        figures: dict[str, float] = {}
+        for position in range(len(_METRICS)):
+            metric, code, value = _METRIC.unpack_from(self._answer, position * self._stride)
+            if code != 0 or not math.isfinite(value) or value < 0:
+                continue
+            if metric in _RATIOS:
+                ratio = value / 100.0
+                if ratio <= _RATIO_TOLERANCE:
+                    figures[_RATIOS[metric]] = min(ratio, 1.0)
+            elif value * MEBIBYTE <= _RATE_LIMIT:
+                figures[_RATES[metric]] = value * MEBIBYTE
+        return figures

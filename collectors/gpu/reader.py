@@ -1,0 +1,129 @@
+"""All GPUs of this machine through NVML, in rounds. Runs in the child.
+
+GPUs are kept by UUID. One that is lost keeps its place and is looked for again from time to time;
+the others go on. What ends the reader is NVML itself not working any more (`NvmlGone`): only a
+new process can load a new library.
+"""
+
+from __future__ import annotations
+
+import time
+
+from collectors.gpu.codes import GONE, UNKNOWN, gpu_reason
+from collectors.gpu.device import SLOW_SECONDS, Device
+from collectors.gpu.nvml import GpuLost, gone
+
+TYPE_CHECKING = False  # the module typing would cost the child half a megabyte
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Clock = Callable[[], float]
+
+RETRY_SECONDS = 10.0
+
+
+class NvmlReader:
+    """Reads every GPU of an initialised pynvml. One thread only."""
+
+    def __init__(self, nvml: Any, clock: Clock = time.monotonic, beat: Callable[[], None] = lambda: None) -> None:
+        self._nvml = nvml
+        self._clock = clock
+        self._beat = beat
+        self._devices: dict[str, Device] = {}
+        self._unopened: dict[int, str] = {}
+        self._find()
+
+    @property
+    def driver_version(self) -> str | None:
+        try:
+            return str(self._nvml.nvmlSystemGetDriverVersion())
+        except (self._nvml.NVMLError, UnicodeDecodeError):
+            return None
+
+    def sample(self) -> dict[str, Any]:
+        """One round over all GPUs. Raises NvmlGone.
+
+        `gpus`: one dictionary per GPU, by field name of GpuReading; `processes`: (pid, UUID, bytes
+        of device memory or None); `notes`: by UUID (or `index N` for a GPU that never opened), why
+        its figures are missing or not the best there could be.
+        """
+        if self._clock() >= self._retry_at:
+            self._look_again()
+        self._each(Device.edge)
+        self._each(Device.levels)
+        devices = sorted(self._devices.values(), key=lambda device: device.index)
+        self._all_lost_to_revoked_access(devices)
+        return {
+            "gpus": [device.reading() for device in devices],
+            "processes": [(pid, device.uuid, used) for device in devices for pid, used in device.processes],
+            "notes": {
+                **{device.uuid: device.note for device in devices if device.note},
+                **{f"index {index}": reason for index, reason in self._unopened.items()},
+            },
+        }
+
+    def _each(self, part: Callable[[Device], None]) -> None:
+        for device in self._devices.values():
+            if device.lost_to is None:
+                try:
+                    part(device)
+                except GpuLost as lost:
+                    device.lose(lost.code)
+
+    def _find(self) -> None:
+        """Open every GPU NVML counts; one that does not open does not keep the others away."""
+        self._retry_at = self._clock() + RETRY_SECONDS
+        try:
+            count = self._nvml.nvmlDeviceGetCount()
+        except self._nvml.NVMLError as error:
+            raise gone(error.value) from error
+        for index in range(count):
+            self._open(index, slow_offset=SLOW_SECONDS * (index + 1) / count)
+
+    def _open(self, index: int, slow_offset: float = SLOW_SECONDS) -> None:
+        nvml = self._nvml
+        try:
+            handle = nvml.nvmlDeviceGetHandleByIndex(index)
+            uuid = nvml.nvmlDeviceGetUUID(handle)
+        except nvml.NVMLError as error:
+            if error.value in GONE:
+                raise gone(error.value) from error
+            self._unopened[index] = gpu_reason(error.value)
+            return
+        finally:
+            self._beat()
+        self._unopened.pop(index, None)
+        device = self._devices.setdefault(uuid, Device(nvml, uuid, self._clock, self._beat))
+        self._begin(device, index, handle, slow_offset)
+
+    def _begin(self, device: Device, index: int, handle: Any, slow_offset: float) -> None:
+        try:
+            device.open(index, handle, slow_offset)
+        except GpuLost as lost:
+            device.lose(lost.code)
+
+    def _look_again(self) -> None:
+        """Try the GPUs that are lost (by UUID: the index may have changed) or never opened."""
+        self._retry_at = self._clock() + RETRY_SECONDS
+        nvml = self._nvml
+        for device in self._devices.values():
+            if device.lost_to is not None:
+                try:
+                    handle = nvml.nvmlDeviceGetHandleByUUID(device.uuid)
+                    index = nvml.nvmlDeviceGetIndex(handle)
+                except nvml.NVMLError as error:
+                    if error.value in GONE:
+                        raise gone(error.value) from error
+                    device.lost_to = error.value
+                    continue
+                finally:
+                    self._beat()
+                self._begin(device, index, handle, SLOW_SECONDS)
+        for index in list(self._unopened):
+            self._open(index)
+
+    def _all_lost_to_revoked_access(self, devices: list[Device]) -> None:
+        """Every GPU failing with `unknown error` at once is not the GPUs' doing."""
+        if devices and all(device.lost_to == UNKNOWN for device in devices):
+            raise gone(UNKNOWN)

@@ -1,0 +1,155 @@
+"""One round of GPU readings, as the rest of the program gets it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from collectors.gpu.peaks import peaks
+from collectors.readings import GpuReading, field_specs
+from collectors.text import clean
+
+_NUMBERS = tuple(
+    spec.name
+    for spec in field_specs(GpuReading)
+    if spec.kind in ("gauge", "amount") and spec.name not in ("index", "age_seconds")
+)
+_AMOUNTS = tuple(spec.name for spec in field_specs(GpuReading) if spec.kind == "amount")
+_AVERAGES = (
+    "sm_active_ratio", "tensor_active_ratio", "dram_active_ratio", "occupancy_ratio",
+    "throttle_power_ratio", "throttle_thermal_ratio", "throttle_hardware_ratio",
+    "pcie_tx_bytes_per_second", "pcie_rx_bytes_per_second", "nvlink_tx_bytes_per_second", "nvlink_rx_bytes_per_second",
+)  # fmt: skip
+_SOURCES = ("gpm", "nvml")
+_STATES = ("ok", "lost")
+
+
+@dataclass(frozen=True, slots=True)
+class GpuSample:
+    """The GPUs over the time since the sample before it that was handed out.
+
+    `arrived`, `started` and `ended` are seconds of `time.monotonic()`: when the sample reached
+    this process, and between which moments it was taken. The spans that amounts and averages
+    cover end right after `started`; how long they are is each reading's `window_seconds` (None in
+    a first reading, which has no amounts).
+    """
+
+    arrived: float
+    started: float
+    ended: float
+    readings: tuple[GpuReading, ...]
+    processes: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    """UUIDs of the GPUs each process computes on, by pid as the host numbers it."""
+    process_memory: Mapping[tuple[int, str], float] = field(default_factory=dict)
+    """Device memory in bytes by (pid, GPU UUID), where the driver tells."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """Why a GPU's figures are missing or not the best there could be: one line, with the remedy where
+    there is one, by UUID, or by `index N` for a GPU that never opened."""
+
+
+def sample_of(message: Mapping[str, Any], arrived: float) -> GpuSample:
+    """A sample from the reader's message. What does not belong in one is left out, never passed on."""
+    readings = [reading_of(values) for values in _dictionaries(message.get("gpus"))]
+    processes: dict[int, tuple[str, ...]] = {}
+    memory: dict[tuple[int, str], float] = {}
+    for entry in _lists(message.get("processes")):
+        pid, uuid, used = entry if len(entry) == 3 else (None, None, None)
+        if isinstance(pid, int) and isinstance(uuid, str):
+            uuid = clean(uuid, 80)
+            processes[pid] = (*processes.get(pid, ()), uuid)
+            if (number := _number(used)) is not None:
+                memory[pid, uuid] = number
+    notes = message.get("notes")
+    return GpuSample(
+        arrived=arrived,
+        started=_number(message.get("started")) or arrived,
+        ended=_number(message.get("ended")) or arrived,
+        readings=tuple(reading for reading in readings if reading is not None),
+        processes=processes,
+        process_memory=memory,
+        notes={clean(str(key), 80): clean(str(text), 240) for key, text in notes.items()}
+        if isinstance(notes, dict)
+        else {},
+    )
+
+
+def reading_of(values: Mapping[str, Any]) -> GpuReading | None:
+    """One GPU's reading with its peaks; None when it does not say which GPU it is of."""
+    uuid, index, name = values.get("uuid"), values.get("index"), values.get("name")
+    if not isinstance(uuid, str) or not uuid or not isinstance(index, int):
+        return None
+    state, source = values.get("state"), values.get("source")
+    cleaned = clean(name, 80) if isinstance(name, str) else None
+    peak = peaks(cleaned, _number(values.get("memory_clock_max_hertz")), _number(values.get("memory_bus_bits")))
+    known = {name: _number(values.get(name)) for name in _NUMBERS}
+    known["dram_peak_bytes_per_second"] = peak.dram
+    known["tensor_peak_flops_per_second"] = peak.tensor
+    return GpuReading(
+        uuid=clean(uuid, 80),
+        index=index,
+        name=cleaned,
+        state=state if state in _STATES else "lost",
+        source=source if source in _SOURCES else None,
+        peak_source=peak.source,
+        **known,
+    )
+
+
+def joined(earlier: GpuSample, later: GpuSample) -> GpuSample:
+    """Two consecutive samples as one: amounts added, averages weighted by their windows, the rest as it is later."""
+    before = {reading.uuid: reading for reading in earlier.readings}
+    return replace(
+        later,
+        readings=tuple(
+            _joined_reading(before[reading.uuid], reading) if reading.uuid in before else reading
+            for reading in later.readings
+        ),
+    )
+
+
+def _joined_reading(earlier: GpuReading, later: GpuReading) -> GpuReading:
+    first, second = earlier.window_seconds, later.window_seconds
+    if not first or not second:
+        return later
+    changes: dict[str, Any] = {"window_seconds": first + second}
+    for name in _AMOUNTS:
+        a, b = getattr(earlier, name), getattr(later, name)
+        changes[name] = None if a is None or b is None else a + b
+    for name in _AVERAGES:
+        a, b = getattr(earlier, name), getattr(later, name)
+        if a is not None and b is not None:
+            changes[name] = (a * first + b * second) / (first + second)
+        elif a is not None:
+            changes[name] = a
+    return replace(later, **changes)
+
+
+def with_lost(sample: GpuSample, known: Mapping[str, GpuReading]) -> GpuSample:
+    """The sample with a row for every GPU known from before that is not in it any more."""
+    present = {reading.uuid for reading in sample.readings}
+    lost = [
+        GpuReading(uuid=uuid, index=reading.index, name=reading.name, state="lost")
+        for uuid, reading in known.items()
+        if uuid not in present
+    ]
+    return replace(sample, readings=(*sample.readings, *lost)) if lost else sample
+
+
+def _number(value: object) -> float | None:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # JSON has integers of any size
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _dictionaries(value: object) -> Iterable[dict[str, Any]]:
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else ()
+
+
+def _lists(value: object) -> Iterable[list[Any]]:
+    return [entry for entry in value if isinstance(entry, list)] if isinstance(value, list) else ()
