@@ -1,0 +1,252 @@
+"""Keeps one NVML reader process alive, and says in one line when it cannot.
+
+A state machine over children, a clock and a probe, stepped by one thread; nothing in it waits.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from collectors.gpu.codes import LIBRARY_NOT_FOUND
+from collectors.gpu.frames import FrameError
+from collectors.gpu.process import Child, process_state
+from collectors.text import clean
+
+Message = dict[str, Any]
+
+_CLOSING_SECONDS = 0.5
+_CLOSING_POLL_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """All in seconds."""
+
+    start: float = 30.0
+    """Without any sign of life while NVML starts: without persistence mode each GPU takes seconds."""
+    hang: float = 7.0
+    """Without any sign of life while a round is due. A slow driver shows one after each call."""
+    answer: float = 3.0
+    """After this long without an answer the status says so."""
+    first_retry: float = 1.0
+    last_retry: float = 60.0
+    healthy: float = 60.0
+    """A reader that worked this long starts the retries from the first one again."""
+    probe: float = 5.0
+    """Between two looks at whether a driver has come or changed."""
+    absent_retry: float = 600.0
+    """Between two tries where there is no NVML library, whatever the probe says."""
+    kill: float = 2.0
+    """After this long a killed process that is still there is called stuck."""
+
+
+DEADLINES = Deadlines()
+
+
+class Supervisor:
+    """`spawn` starts a child or raises OSError; `probe` returns anything that changes when a driver does."""
+
+    MOST_STUCK = 2
+
+    def __init__(
+        self,
+        spawn: Callable[[], Child],
+        probe: Callable[[], object],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        deadlines: Deadlines = DEADLINES,
+    ) -> None:
+        self._spawn = spawn
+        self._probe = probe
+        self._clock = clock
+        self._deadlines = deadlines
+        self._child: Child | None = None
+        self._driver: str | None = None
+        self._ready_at: float | None = None
+        self._requests = 0
+        self._asked_at: float | None = None
+        self._moved_at = 0.0
+        self._trouble: str | None = None
+        self._retry_at = 0.0
+        self._retry_seconds = deadlines.first_retry / 2
+        self._probed: object = None
+        self._probe_at = 0.0
+        self._stuck: list[tuple[Child, float]] = []
+        self._closed_at: float | None = None
+
+    @property
+    def listening_to(self) -> Child | None:
+        """The child whose descriptor is worth waiting on."""
+        return self._child if self._closed_at is None else None
+
+    @property
+    def driver_version(self) -> str | None:
+        return self._driver
+
+    def step(self, wanted: bool = False) -> tuple[list[Message], bool]:
+        """Do all that is due. Returns the samples that arrived, and whether a wanted one is now asked for.
+
+        A sample is asked for only when none is outstanding: a wish during one is dropped (True is
+        returned), a wish before the reader is ready stays (False).
+        """
+        now = self._clock()
+        self._stuck = [(child, since) for child, since in self._stuck if child.exit_status() is None]
+        if self._child is None and self._may_spawn(now):
+            self._start(now)
+        samples = self._listen(now)
+        if not wanted or self._child is None or self._ready_at is None:
+            return samples, False
+        if self._asked_at is None:
+            self._requests += 1
+            self._asked_at = self._moved_at = now
+            self._child.send({"id": self._requests})
+        return samples, True
+
+    def seconds_to_wait(self) -> float | None:
+        """How long nothing is due unless the child speaks or a sample is wanted; None for ever."""
+        now = self._clock()
+        due: list[float] = []
+        if self._child is None:
+            due += [self._retry_at, self._probe_at] if len(self._stuck) < self.MOST_STUCK else []
+        elif self._closed_at is not None:
+            due.append(now + _CLOSING_POLL_SECONDS)
+        elif (limit := self._silence_limit()) is not None:
+            due.append(self._moved_at + limit)
+        if self._stuck:
+            due.append(now + 1.0)
+        return max(0.0, min(due) - now) if due else None
+
+    @property
+    def status(self) -> str | None:
+        """None when all is well, else what is wrong in one line."""
+        now = self._clock()
+        stuck = [f"{child.pid}" for child, since in tuple(self._stuck) if now - since >= self._deadlines.kill]
+        if len(stuck) >= self.MOST_STUCK:
+            return f"NVML readers {', '.join(stuck)} hang in the driver and cannot be killed; no other is started"
+        if stuck:
+            return f"an NVML reader (pid {stuck[0]}, state {process_state(int(stuck[0])) or '?'}) cannot be killed"
+        trouble = self._trouble
+        if trouble is not None:
+            return trouble
+        silent = self._silent_seconds(now)
+        if silent >= self._deadlines.answer:
+            return f"NVML has not answered for {silent:.0f} s"
+        return None
+
+    def end(self) -> list[Child]:
+        """Let go of the child, which leaves by itself unless it hangs. Returns all that may still run."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.close()
+        return [*([child] if child is not None else ()), *(stuck for stuck, _ in self._stuck)]
+
+    # -- starting
+
+    def _may_spawn(self, now: float) -> bool:
+        if len(self._stuck) >= self.MOST_STUCK:
+            return False
+        if now >= self._retry_at:
+            return True
+        if now >= self._probe_at:
+            self._probe_at = now + self._deadlines.probe
+            return self._probe() != self._probed
+        return False
+
+    def _start(self, now: float) -> None:
+        self._probed = self._probe()
+        self._ready_at = self._asked_at = None
+        self._moved_at = now
+        try:
+            self._child = self._spawn()
+        except OSError as error:
+            self._plan_retry(now, f"cannot start the NVML reader: {error}")
+
+    def _plan_retry(self, now: float, trouble: str, *, absent: bool = False) -> None:
+        self._trouble = clean(trouble, 200)
+        if self._ready_at is not None and now - self._ready_at >= self._deadlines.healthy:
+            self._retry_seconds = self._deadlines.first_retry / 2
+        self._retry_seconds = min(self._retry_seconds * 2, self._deadlines.last_retry)
+        self._retry_at = now + (self._deadlines.absent_retry if absent else self._retry_seconds)
+        self._probe_at = now + self._deadlines.probe
+
+    # -- listening
+
+    def _listen(self, now: float) -> list[Message]:
+        child = self._child
+        if child is None:
+            return []
+        try:
+            messages = child.receive()
+        except FrameError as error:
+            self._drop(now, f"the NVML reader sent nonsense ({error}); restarting it")
+            return []
+        if messages is None:
+            self._closing(now, child)
+            return []
+        samples: list[Message] = []
+        for message in messages:
+            self._moved_at = now
+            if message.get("kind") == "sample":
+                self._asked_at, self._trouble = None, None
+                samples.append(message)
+            elif message.get("kind") == "ready":
+                self._ready_at = now
+                self._driver = clean(str(message.get("driver") or ""), 40) or None
+            elif message.get("kind") == "gone":
+                code = message.get("code")
+                self._drop(now, str(message.get("reason") or "NVML is gone"), absent=code == LIBRARY_NOT_FOUND)
+                return samples
+        limit = self._silence_limit()
+        if limit is not None and now - self._moved_at >= limit:
+            silent = self._silent_seconds(now)
+            self._drop(now, f"NVML has not answered for {silent:.0f} s; restarting its reader")
+        return samples
+
+    def _closing(self, now: float, child: Child) -> None:
+        """Its pipe is closed, so it is about to end: give it a moment to show its exit status."""
+        self._closed_at = now if self._closed_at is None else self._closed_at
+        status = child.exit_status()
+        if status is not None or now - self._closed_at >= _CLOSING_SECONDS:
+            self._drop(now, _why_it_ended(status))
+
+    def _silence_limit(self) -> float | None:
+        """How long the child may be silent in what it is doing; None when nothing is asked of it."""
+        if self._ready_at is None:
+            return self._deadlines.start
+        return self._deadlines.hang if self._asked_at is not None else None
+
+    def _silent_seconds(self, now: float) -> float:
+        """Since when an answer is outstanding (signs of life are no answer)."""
+        asked_at = self._asked_at  # read once: another thread may be asking for the status
+        if self._child is None:
+            return 0.0
+        if self._ready_at is None:
+            return now - self._moved_at
+        return now - asked_at if asked_at is not None else 0.0
+
+    def _drop(self, now: float, trouble: str, *, absent: bool = False) -> None:
+        child, self._child = self._child, None
+        self._driver = self._closed_at = None
+        self._plan_retry(now, trouble, absent=absent)
+        self._ready_at = self._asked_at = None
+        if child is not None:
+            child.close()
+            child.kill()
+            if child.exit_status() is None:
+                self._stuck.append((child, now))
+
+
+def _why_it_ended(status: int | None) -> str:
+    if status is None:
+        return "the NVML reader closed its end; restarting it"
+    if status < 0:
+        try:
+            name = signal.Signals(-status).name
+        except ValueError:
+            name = f"signal {-status}"
+        return f"the NVML reader was ended by {name}; restarting it"
+    return f"the NVML reader ended with status {status}; restarting it"

@@ -1,0 +1,181 @@
+"""The GPUs of this machine, for a program that must never wait for a driver.
+
+    source = GpuSource()
+    source.start()
+    source.request()            # at the edge of an interval
+    sample = source.latest()    # the newest one, or None; source.status says why there is none
+
+NVML runs in a process of its own (`child.py`). This module only speaks to that process, through a
+thread that waits on pipes with deadlines: no method here blocks or raises, and nothing of NVML is
+loaded in this process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import threading
+import time
+from collections.abc import Sequence
+
+from collectors.gpu.driver import driver_fingerprint
+from collectors.gpu.process import Child, ReaderProcess
+from collectors.gpu.sample import GpuSample, joined, sample_of, with_lost
+from collectors.gpu.supervisor import DEADLINES, Deadlines, Message, Supervisor
+from collectors.readings import GpuReading
+from collectors.text import clean
+
+_LEAVE_SECONDS = 0.2
+_STOP_SECONDS = 0.6
+
+
+class GpuSource:
+    """All GPUs that NVML shows. Safe to use from any thread.
+
+    `library` is the file to use as libnvidia-ml.so.1 where the dynamic loader does not find it;
+    without it the environment variable PHASETOP_NVML_LIBRARY is looked at.
+    """
+
+    def __init__(self, *, library: str | None = None, deadlines: Deadlines = DEADLINES) -> None:
+        library = library or os.environ.get("PHASETOP_NVML_LIBRARY") or None
+        self._supervisor = Supervisor(
+            lambda: ReaderProcess(library), lambda: driver_fingerprint(library), deadlines=deadlines
+        )
+        self._lock = threading.Lock()
+        self._latest: GpuSample | None = None
+        self._handed_out = False
+        self._known: dict[str, GpuReading] = {}
+        self._wanted = False
+        self._stopping = False
+        self._failure: str | None = None
+        self._arrived: threading.Event | None = None
+        self._wake_read, self._wake_write = -1, -1
+        self._thread: threading.Thread | None = None
+
+    def start(self, arrived: threading.Event | None = None) -> None:
+        """Begin to start the reader; returns at once. Starting twice is starting once.
+
+        `arrived` is set whenever a sample has come or the reader has met with trouble.
+        """
+        with self._lock:
+            if self._thread is not None or self._stopping:
+                return
+            self._arrived = arrived
+            self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+            self._thread = threading.Thread(target=self._run, name="gpu-source", daemon=True)
+        self._thread.start()
+
+    def request(self) -> None:
+        """Ask for one sample; dropped when one is outstanding, kept when the reader is starting."""
+        self._wanted = True
+        self._wake()
+
+    def latest(self) -> GpuSample | None:
+        """The newest sample, or None before the first one.
+
+        It covers the time since the sample before it that this method returned: samples that
+        nobody fetched are joined into the next one, so that no energy or activity goes missing.
+        """
+        with self._lock:
+            self._handed_out = True
+            return self._latest
+
+    @property
+    def status(self) -> str | None:
+        """None when NVML works, else why not, in one line. Never the fault of one GPU alone."""
+        if (trouble := self._failure or self._supervisor.status) is not None:
+            return trouble
+        sample = self._latest
+        if sample is not None and not sample.readings:
+            reasons = sorted(set(sample.notes.values()))
+            return f"no GPU could be opened: {reasons[0]}" if reasons else "NVML works but counts no GPU"
+        return None
+
+    @property
+    def driver_version(self) -> str | None:
+        """The NVIDIA driver's version while the reader works."""
+        return self._supervisor.driver_version
+
+    @property
+    def reader_pid(self) -> int | None:
+        """The process that talks to NVML, while there is one."""
+        child = self._supervisor.listening_to
+        return child.pid if child is not None else None
+
+    def stop(self) -> None:
+        """End the reader. Returns within 0.6 s also when NVML hangs; the source cannot be started again."""
+        with self._lock:
+            self._stopping = True
+            thread = self._thread
+        self._wake()
+        if thread is not None:
+            thread.join(_STOP_SECONDS)
+
+    # -- the thread
+
+    def _wake(self) -> None:
+        with contextlib.suppress(OSError), self._lock:
+            if self._wake_write >= 0:
+                os.write(self._wake_write, b"\0")
+
+    def _run(self) -> None:
+        trouble = None
+        try:
+            while not self._stopping:
+                samples, done = self._supervisor.step(self._wanted)
+                if done:
+                    self._wanted = False
+                for message in samples:
+                    self._take(message)
+                before, trouble = trouble, self._supervisor.status
+                if self._arrived is not None and (samples or trouble != before):
+                    self._arrived.set()
+                self._wait()
+        except Exception as error:  # GPUs are missing then, and the rest of the program goes on
+            self._failure = clean(f"reading GPUs has failed: {type(error).__name__}: {error}", 200)
+        finally:
+            self._let_go(self._supervisor.end())
+            with self._lock:
+                os.close(self._wake_read)
+                os.close(self._wake_write)
+                self._wake_read = self._wake_write = -1
+
+    def _wait(self) -> None:
+        """Until the child speaks, somebody wants something, or a deadline passes."""
+        seconds = self._supervisor.seconds_to_wait()
+        watched = select.poll()
+        watched.register(self._wake_read, select.POLLIN)
+        child = self._supervisor.listening_to
+        if child is not None:
+            watched.register(child.fileno(), select.POLLIN)
+        watched.poll(None if seconds is None else seconds * 1000.0)
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._wake_read, 512):
+                pass
+
+    def _take(self, message: Message) -> None:
+        sample = sample_of(message, time.monotonic())
+        self._known.update((reading.uuid, reading) for reading in sample.readings)
+        sample = with_lost(sample, self._known)
+        with self._lock:
+            if self._latest is not None and not self._handed_out:
+                sample = joined(self._latest, sample)
+            self._latest, self._handed_out = sample, False
+
+    def _let_go(self, children: Sequence[Child]) -> None:
+        """Readers whose pipes are closed leave by themselves; those that hang are killed."""
+        if not _all_ended(children):
+            for child in children:
+                child.kill()
+            _all_ended(children)
+
+
+def _all_ended(children: Sequence[Child]) -> bool:
+    """Give them a moment to end, and reap them."""
+    deadline = time.monotonic() + _LEAVE_SECONDS
+    while any(child.exit_status() is None for child in children):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.005)
+    return True
