@@ -22,7 +22,7 @@ COMMANDS: Mapping[str, str] = {
     "replay": "the dashboard of a recording, also of one still being written",
     "import": "saved metrics pages into a recording",
     "once": "measure one interval and print it",
-    "dump": "a recording as JSON lines, CSV or OpenMetrics",
+    "dump": "a recording as JSON lines or CSV",
     "note": "put a note into a recording: what was changed, and when",
     "doctor": "what can be measured here, what cannot, why, and the remedy",
     "config": "check or show the configuration, or where it is looked for",
@@ -51,7 +51,9 @@ def main(argv: Sequence[str]) -> int:
             prog=f"phasetop {name}", description=f"{summary[0].upper()}{summary[1:]}.", allow_abbrev=False
         )
         module.arguments(parser)
-        return int(module.run(parser.parse_args(rest)))
+        code = int(module.run(parser.parse_args(rest)))
+        sys.stdout.flush()
+        return code
     except CommandFailed as failure:
         print(f"phasetop{' ' + name if name in COMMANDS else ''}: {failure}", file=sys.stderr)
         return failure.exit_code

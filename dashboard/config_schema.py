@@ -61,8 +61,6 @@ class Gpu:
     """Read NVIDIA GPUs through NVML."""
     nvml_library: Path | None = _key(FilePath(), None)
     """The NVML library to load instead of the system's libnvidia-ml.so.1."""
-    pages: tuple[str, ...] = _key(PageUrls(), ())
-    """Metrics pages of GPU exporters (dcgm-exporter and the AMD and Gaudi ones)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

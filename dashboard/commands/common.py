@@ -44,12 +44,6 @@ def sampling_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine", metavar="URL", action="append", help="metrics page of an engine, besides those found; repeatable"
     )
-    parser.add_argument(
-        "--gpu-page",
-        metavar="URL",
-        action="append",
-        help="metrics page of a GPU exporter, e.g. dcgm-exporter; repeatable",
-    )
     config_argument(parser)
 
 
@@ -57,7 +51,6 @@ def sampling_arguments(parser: argparse.ArgumentParser) -> None:
 _FLAGS: Mapping[str, tuple[str, str, bool | None]] = {
     "interval": ("--interval", "sampling.interval", None),
     "engine": ("--engine", "engine.urls", None),
-    "gpu_page": ("--gpu-page", "gpu.pages", None),
     "record": ("--record", "record.directory", None),
     "listen": ("--listen", "server.listen", None),
     "ascii": ("--ascii", "tui.ascii", True),
