@@ -23,8 +23,13 @@ def printed(tick: Tick) -> list[str]:
 def test_a_summary_has_a_line_for_each_thing_and_leaves_out_what_is_missing() -> None:
     gpu = GpuReading(uuid="GPU-1", index=3, name="H100", dram_active_ratio=0.74, power_watts=512.4)
     engine = EngineReading(
-        endpoint="http://e/metrics", engine_index="1", engine="vllm", requests_running=7, generation_tokens=2500, window_seconds=1.0
-    )  # fmt: skip
+        endpoint="http://e/metrics",
+        engine_index="1",
+        engine="vllm",
+        requests_running=7,
+        generation_tokens=2500,
+        window_seconds=1.0,
+    )
     interval = Interval(
         1,
         0,
@@ -40,7 +45,8 @@ def test_a_summary_has_a_line_for_each_thing_and_leaves_out_what_is_missing() ->
         "phase     decode, prefill 10 %, bottleneck memory-bandwidth, DRAM 74 % of peak",
         "host      CPU 50 %",
         "gpu 3     H100, DRAM 74 %, 512 W, decode, prefill 10 %, busy 90 %",
-        "engine    vllm at http://e/metrics rank 1, 7 running, generated 2.50k tokens/s, decode, prefill 10 %, busy 90 %",
+        "engine    vllm at http://e/metrics rank 1, 7 running, generated 2.50k tokens/s, decode, prefill 10 %, "
+        "busy 90 %",
         "missing   gpu: one is gone",
     ]
 
