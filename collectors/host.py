@@ -34,6 +34,7 @@ _NOT_COUNTED = ("guest", "guest_nice")
 class System(Protocol):
     """The part of psutil that is used here; a test puts its own in place."""
 
+    def cpu_count(self) -> int | None: ...
     def cpu_times(self, percpu: bool) -> Any: ...
     def virtual_memory(self) -> Any: ...
     def swap_memory(self) -> Any: ...
@@ -85,6 +86,7 @@ class Host:
         self._system = system
         self._root = root.rstrip("/")
         self._cpus = cpus
+        self._machine_cpus = system.cpu_count() or 1
         self._name = clean(name or socket.gethostname())
         self._limits = cgroup.find_limits(root)
         self._pressure_files = {resource: self._pressure_file(resource) for resource in _PRESSURES}
@@ -148,7 +150,7 @@ class Host:
     def _cpu(self) -> _Cpu:
         # One line for all CPUs is much cheaper than one for each; they are needed only where some are not ours.
         mine = self._cpus()
-        if len(mine) >= (os.cpu_count() or 1):
+        if len(mine) >= self._machine_cpus:
             return _summed([self._system.cpu_times(percpu=False)])
         each = self._system.cpu_times(percpu=True)
         return _summed([times for number, times in enumerate(each) if number in mine] or each)

@@ -15,7 +15,7 @@ from collectors import procfs
 
 _YOUNG_LOOKS = 3
 """A process is looked at again this many times: between fork and exec it still has its parent's command line."""
-_REREAD_EVERY = 12
+_REREAD_EVERY = 24
 """Looks after which everything is read anew: programs rename themselves, and process ids come round."""
 _ARGUMENTS_LIMIT = 1 << 15
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
@@ -78,7 +79,7 @@ class Background(Generic[T]):
         self._asked: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._arrived: threading.Event | None = None
         self._thread: threading.Thread | None = None
-        self._result: T | None = None
+        self._results: deque[T] = deque(maxlen=1)
         self._failure: str | None = None
         self._busy = False
 
@@ -106,8 +107,10 @@ class Background(Generic[T]):
 
     def take(self) -> T | None:
         """The newest result, once."""
-        result, self._result = self._result, None
-        return result
+        try:
+            return self._results.pop()
+        except IndexError:
+            return None
 
     def stop(self) -> None:
         self._asked.put(False)
@@ -115,7 +118,7 @@ class Background(Generic[T]):
     def _run(self) -> None:
         while self._asked.get():
             try:
-                self._result = self._work()
+                self._results.append(self._work())
                 self._failure = None
             except Exception as error:  # a source that fails says so, and is asked again next time
                 self._failure = clean(f"{type(error).__name__}: {error}")

@@ -64,6 +64,7 @@ class Discovery:
         clock: Clock,
         *,
         find_page: Callable[[str, Sequence[str]], str | None] | None,
+        listening: Callable[[], tuple[Listener, ...]] = listeners,
         proc: str = "/proc",
         rescan: float = RESCAN_SECONDS,
         own_pid: int | None = None,
@@ -75,10 +76,12 @@ class Discovery:
         self._publish = publish
         self._clock = clock
         self._find_page = find_page
+        self._listening = listening
         self._proc = proc
         self._rescan = rescan
         self._own_pid = os.getpid() if own_pid is None else own_pid
         self._table = ProcessTable(proc)
+        self._judged: dict[int, tuple[Process, Launcher | None]] = {}
         self._asked: dict[tuple[str, int], _Asked] = {}
         self._stop = threading.Event()
         self._problem: str | None = None
@@ -97,7 +100,7 @@ class Discovery:
     def scan(self) -> tuple[Found, ...]:
         """One look. Takes milliseconds, more when a new listener has to be asked."""
         processes = self._table.refresh()
-        every = listeners(self._proc)
+        every = self._listening()
         found: dict[tuple[str, int], Found] = {}
         for root, launcher in self._engines(processes):
             tree = descendants(processes, root)
@@ -126,10 +129,15 @@ class Discovery:
 
     def _engines(self, processes: Mapping[int, Process]) -> Iterable[tuple[int, Launcher]]:
         """The topmost process of each engine."""
+        for gone in self._judged.keys() - processes.keys():
+            del self._judged[gone]
+        for pid, process in processes.items():
+            if pid not in self._judged or self._judged[pid][0] is not process:
+                self._judged[pid] = (process, recognise(process.arguments))
         recognised = {
             pid: launcher
-            for pid, process in processes.items()
-            if pid != self._own_pid and (launcher := recognise(process.arguments)) is not None
+            for pid, (_, launcher) in self._judged.items()
+            if launcher is not None and pid != self._own_pid
         }
         for pid, launcher in recognised.items():
             parent = processes[pid].parent

@@ -84,7 +84,7 @@ class Endpoint:
 
     def stop(self) -> None:
         self._background.stop()
-        self._fetcher.abort()
+        self._fetcher.close()
 
     def restarted(self) -> None:
         """Another process serves the page now: its totals are compared with nothing, and it is asked at once."""

@@ -43,7 +43,7 @@ def find_page(base: str, paths: Sequence[str]) -> str | None:
         except PageProblem:
             continue
         finally:
-            fetcher.abort()
+            fetcher.close()
     return None
 
 

@@ -64,7 +64,7 @@ def is_loopback(url: str) -> bool:
 
 
 class Fetcher:
-    """One page's reader: one connection, kept open. `fetch` is for one thread; `abort` for any."""
+    """One page's reader: one connection, kept open. `fetch` is for one thread; `abort` and `close` for any."""
 
     def __init__(
         self,
@@ -87,6 +87,7 @@ class Fetcher:
         self._transport = transport
         self._client: httpx.Client | None = None
         self._answered = 0
+        self._closed = False
 
     def fetch(self) -> Page:
         """The page. Raises PageProblem when there is none, and nothing else."""
@@ -129,6 +130,11 @@ class Fetcher:
         if client is not None:
             client.close()
 
+    def close(self) -> None:
+        """Drop the connection for good."""
+        self._closed = True
+        self.abort()
+
     def _once(self) -> Page:
         started = self._monotonic()
         client = self._open_client()
@@ -161,6 +167,8 @@ class Fetcher:
         return b"".join(parts).decode("utf-8", "replace")
 
     def _open_client(self) -> httpx.Client:
+        if self._closed:
+            raise PageProblem("down", "not read any more")
         if self._client is None:
             import httpx
 
