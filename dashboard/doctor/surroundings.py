@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from collectors.cgroup import Group
 from dashboard import __version__
 from dashboard.config import Config, Loaded
 from dashboard.config_values import format_size
@@ -33,6 +34,17 @@ def pressure(root: Path = Path("/proc/pressure")) -> Iterator[Finding]:
         yield Finding(
             "host", "limited", f"no pressure stall information: {root}/{unreadable[0]} cannot be read", remedy
         )
+
+
+def limits(group: Group | None) -> Iterator[Finding]:
+    """The container's limits, which count instead of the machine's size."""
+    if group is None:
+        yield Finding("host", "fine", "no container limits: the whole machine is measured")
+        return
+    cores = f"{group.cores:g} cores" if group.cores is not None else None
+    memory = f"{group.memory_limit / 2**30:.1f} GiB of memory" if group.memory_limit is not None else None
+    text = " and ".join(part for part in (cores, memory) if part)
+    yield Finding("host", "fine", f"a container limited to {text}, against which load is measured")
 
 
 def _readable(file: Path) -> bool:
