@@ -13,6 +13,7 @@ from collectors.gpu.supervisor import Deadlines, Supervisor
 READY = {"kind": "ready", "driver": "580.65.06"}
 BEAT = {"kind": "beat"}
 SAMPLE = {"kind": "sample", "gpus": []}
+WITH_A_LOST_GPU = {"kind": "sample", "gpus": [{"uuid": "GPU-1", "state": "ok"}, {"uuid": "GPU-2", "state": "lost"}]}
 NO_LIBRARY = {"kind": "gone", "code": 12, "reason": "libnvidia-ml.so.1 not found"}
 NO_DRIVER = {"kind": "gone", "code": 9, "reason": "the NVIDIA driver is not loaded"}
 
@@ -24,6 +25,7 @@ class FakeChild:
         self.asked: list[dict[str, Any]] = []
         self.status: int | None = None
         self.ended = False
+        self.closed = False
         self._killable = killable
 
     def fileno(self) -> int:
@@ -41,7 +43,8 @@ class FakeChild:
         self.inbox = []
         return None if self.ended and not messages else messages
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        self.closed = True
 
     def kill(self) -> None:
         if self._killable and self.status is None:
@@ -278,3 +281,35 @@ def test_an_answer_that_came_while_this_process_was_stopped_counts(world: World)
     world.step(READY, wanted=True)
     assert world.step(SAMPLE, after=3600.0) == [SAMPLE]
     assert len(world.children) == 1
+
+
+def lose_a_gpu(world: World, seconds: int) -> None:
+    """Let the newest reader answer once a second, each time with one GPU lost."""
+    world.step(READY, wanted=True)
+    child = world.child
+    for _ in range(seconds):
+        if world.child is child:
+            world.step(WITH_A_LOST_GPU, after=1.0)
+            world.step(wanted=True)
+
+
+def test_a_reader_that_lost_a_gpu_is_replaced_because_nvml_never_sees_it_again(world: World) -> None:
+    world.step()
+    lose_a_gpu(world, 20)
+    assert len(world.children) == 1
+    lose_a_gpu(world, 2)
+    assert len(world.children) == 2
+    old = world.children[0]
+    assert (old.closed, old.status) == (True, None)
+    assert world.supervisor.status is None
+    world.step(after=1.0)
+    assert old.status == -9
+
+
+def test_a_gpu_that_stays_lost_has_its_reader_replaced_more_and_more_rarely(world: World) -> None:
+    world.step()
+    lose_a_gpu(world, 22)
+    lose_a_gpu(world, 80)
+    assert len(world.children) == 2
+    lose_a_gpu(world, 2)
+    assert len(world.children) == 3

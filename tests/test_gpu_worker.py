@@ -224,6 +224,23 @@ def test_a_gpu_that_is_gone_after_a_restart_keeps_its_row(stub: Stub, start: Sta
     assert [(row.index, row.state) for row in next_sample(source).readings] == [(0, "ok"), (1, "lost")]
 
 
+def test_a_lost_gpu_comes_back_through_a_new_reader_where_the_old_one_never_sees_it_again(
+    stub: Stub, start: Start
+) -> None:
+    stub.script("gpus 2", STEADY)
+    source = start(stub.library, Deadlines(first_renewal=0.1))
+    next_sample(source)
+
+    def states() -> list[str]:
+        return [reading.state for reading in next_sample(source).readings]
+
+    stub.script("gpus 2", STEADY, "fail@1 * 15")
+    until(lambda: states() == ["ok", "lost"], "a lost GPU")
+    stub.script("gpus 2", STEADY, "fail@1 nvmlDeviceGetHandleByUUID 15")
+    until(lambda: states() == ["ok", "ok"], "its return")
+    assert source.status is None
+
+
 def test_an_old_driver_that_lacks_symbols_gives_what_it_has(tmp_path: Path, stub: Stub, start: Start) -> None:
     old = stub_or_skip(tmp_path, OLD_DRIVER_LACKS)
     old.script("gpus 1", STEADY, "field 269 3", "field 270 3", "field 271 3", "value threshold 90", "value reasons 128")

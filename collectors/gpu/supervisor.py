@@ -20,6 +20,7 @@ Message = dict[str, Any]
 
 _CLOSING_SECONDS = 0.5
 _CLOSING_POLL_SECONDS = 0.02
+_LEAVING_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,9 @@ class Deadlines:
     """Between two looks at whether a driver has come or changed."""
     absent_retry: float = 600.0
     """Between two tries where there is no NVML library, whatever the probe says."""
+    first_renewal: float = 20.0
+    last_renewal: float = 3600.0
+    """A reader that has lost a GPU is replaced after so long, later and later while that does not help."""
     kill: float = 2.0
     """After this long a killed process that is still there is called stuck."""
 
@@ -75,8 +79,11 @@ class Supervisor:
         self._retry_seconds = deadlines.first_retry / 2
         self._probed: object = None
         self._probe_at = 0.0
-        self._stuck: list[tuple[Child, float]] = []
+        self._leaving: list[tuple[Child, float]] = []
         self._closed_at: float | None = None
+        self._lost_since: float | None = None
+        self._renewal_seconds = deadlines.first_renewal
+        self._renewed_at = 0.0
 
     @property
     def listening_to(self) -> Child | None:
@@ -94,7 +101,7 @@ class Supervisor:
         returned), a wish before the reader is ready stays (False).
         """
         now = self._clock()
-        self._stuck = [(child, since) for child, since in self._stuck if child.exit_status() is None]
+        self._see_off(now)
         if self._child is None and self._may_spawn(now):
             self._start(now)
         samples = self._listen(now)
@@ -111,12 +118,12 @@ class Supervisor:
         now = self._clock()
         due: list[float] = []
         if self._child is None:
-            due += [self._retry_at, self._probe_at] if len(self._stuck) < self.MOST_STUCK else []
+            due += [self._retry_at, self._probe_at] if len(self._leaving) < self.MOST_STUCK else []
         elif self._closed_at is not None:
             due.append(now + _CLOSING_POLL_SECONDS)
         elif (limit := self._silence_limit()) is not None:
             due.append(self._moved_at + limit)
-        if self._stuck:
+        if self._leaving:
             due.append(now + 1.0)
         return max(0.0, min(due) - now) if due else None
 
@@ -124,7 +131,7 @@ class Supervisor:
     def status(self) -> str | None:
         """None when all is well, else what is wrong in one line."""
         now = self._clock()
-        stuck = [f"{child.pid}" for child, since in tuple(self._stuck) if now - since >= self._deadlines.kill]
+        stuck = [f"{child.pid}" for child, since in tuple(self._leaving) if now - since >= self._deadlines.kill]
         if len(stuck) >= self.MOST_STUCK:
             return f"NVML readers {', '.join(stuck)} hang in the driver and cannot be killed; no other is started"
         if stuck:
@@ -142,12 +149,19 @@ class Supervisor:
         child, self._child = self._child, None
         if child is not None:
             child.close()
-        return [*([child] if child is not None else ()), *(stuck for stuck, _ in self._stuck)]
+        return [*([child] if child is not None else ()), *(stuck for stuck, _ in self._leaving)]
+
+    def _see_off(self, now: float) -> None:
+        """Reap those that have ended; kill those that were asked to leave and did not."""
+        self._leaving = [(child, since) for child, since in self._leaving if child.exit_status() is None]
+        for child, since in self._leaving:
+            if now - since >= _LEAVING_SECONDS:
+                child.kill()
 
     # -- starting
 
     def _may_spawn(self, now: float) -> bool:
-        if len(self._stuck) >= self.MOST_STUCK:
+        if len(self._leaving) >= self.MOST_STUCK:
             return False
         if now >= self._retry_at:
             return True
@@ -193,6 +207,9 @@ class Supervisor:
             if message.get("kind") == "sample":
                 self._asked_at, self._trouble = None, None
                 samples.append(message)
+                self._renew_for_a_lost_gpu(now, message)
+                if self._child is None:
+                    return samples
             elif message.get("kind") == "ready":
                 self._ready_at = now
                 self._driver = clean(str(message.get("driver") or ""), 40) or None
@@ -205,6 +222,26 @@ class Supervisor:
             silent = self._silent_seconds(now)
             self._drop(now, f"NVML has not answered for {silent:.0f} s; restarting its reader")
         return samples
+
+    def _renew_for_a_lost_gpu(self, now: float, sample: Message) -> None:
+        """NVML does not see a GPU again that it has lost, and keeps its device open, which is in the way of a reset.
+
+        A new process does neither. It opens the other GPUs at once, so they miss a moment at most.
+        """
+        gpus = sample.get("gpus")
+        lost = isinstance(gpus, list) and any(isinstance(gpu, dict) and gpu.get("state") == "lost" for gpu in gpus)
+        if not lost:
+            self._lost_since = None
+            if now - self._renewed_at >= self._deadlines.last_renewal:
+                self._renewal_seconds = self._deadlines.first_renewal
+        elif self._lost_since is None:
+            self._lost_since = now
+        elif now - self._lost_since >= self._renewal_seconds and self._child is not None:
+            self._renewal_seconds = min(self._renewal_seconds * 4, self._deadlines.last_renewal)
+            self._child.close()
+            self._leaving.append((self._child, now))
+            self._child = self._ready_at = self._asked_at = self._lost_since = None
+            self._retry_at = self._renewed_at = now
 
     def _closing(self, now: float, child: Child) -> None:
         """Its pipe is closed, so it is about to end: give it a moment to show its exit status."""
@@ -230,14 +267,14 @@ class Supervisor:
 
     def _drop(self, now: float, trouble: str, *, absent: bool = False) -> None:
         child, self._child = self._child, None
-        self._driver = self._closed_at = None
+        self._driver = self._closed_at = self._lost_since = None
         self._plan_retry(now, trouble, absent=absent)
         self._ready_at = self._asked_at = None
         if child is not None:
             child.close()
             child.kill()
             if child.exit_status() is None:
-                self._stuck.append((child, now))
+                self._leaving.append((child, now))
 
 
 def _why_it_ended(status: int | None) -> str:
