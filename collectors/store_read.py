@@ -1,0 +1,339 @@
+"""Reading one recording file: rows back to intervals, labels and events.
+
+Nothing is kept but small caches of repeated texts, so memory does not depend on a file's length.
+Texts are cleaned again on the way in: a file may come from anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar, cast
+
+from collectors.histogram import Histogram
+from collectors.model import PHASE_LABELS, Bottleneck, Event, Gap, Interval, Label, Phase
+from collectors.readings import EngineReading, GpuReading, HostReading, Reading
+from collectors.store import open_reader, reading
+from collectors.store_find import Finder, one
+from collectors.store_schema import (
+    HISTOGRAM_SUM_SCALE,
+    LABEL_RATIOS,
+    LABEL_SCALE,
+    SHARES,
+    SOURCES,
+    Source,
+    histogram_columns,
+    unscaled,
+)
+from collectors.text import clean
+
+T = TypeVar("T")
+
+_REMEMBERED = 4096
+_TEXT_LIMIT = 4096
+_RANGE = "WHERE r.sequence BETWEEN ? AND ?"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One interval as it stands in a file. `labels` are settled, and empty where none was stored."""
+
+    interval: Interval
+    labels: Mapping[str, Label]
+    events: tuple[Event, ...]
+
+
+class PhaseRow(NamedTuple):
+    """One interval's settled phase of one entity; None where no label is stored. Times in wall-clock ns."""
+
+    sequence: int
+    start: int
+    end: int
+    seconds: float
+    phase: Phase | None
+
+
+class _Remembered(Generic[T]):
+    """Rows looked up by number, the most recent few thousand kept."""
+
+    def __init__(self, load: Callable[[int], T]) -> None:
+        self._load = load
+        self._known: dict[int, T] = {}
+
+    def __getitem__(self, number: int) -> T:
+        try:
+            return self._known[number]
+        except KeyError:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            found = self._known[number] = self._load(number)
+            return found
+
+
+class _SourceReader:
+    """The columns one source's table has in this file, and the readings in its rows.
+
+    A field that this file lacks is missing; a column that no field is known for is passed over.
+    Scales are the file's own.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, source: Source) -> None:
+        self._source = source
+        present = _columns(connection, source.name)
+        scales = dict(
+            connection.execute("SELECT name, scale FROM field WHERE source = ? AND scale > 0", (source.name,))
+        )
+        numbers = [spec for spec in source.numbers if spec.name in present and spec.name in scales]
+        self._numbers = tuple(spec.name for spec in numbers)
+        self._histograms = tuple(
+            spec.name for spec in source.histograms if present.issuperset(histogram_columns(spec.name))
+        )
+        columns = ["r.sequence", "r.entity", "r.facts"]
+        columns += [unscaled(spec.name, scales[spec.name], spec.name in source.whole) for spec in numbers]
+        for name in self._histograms:
+            layout, _, total = histogram_columns(name)
+            columns += [f"r.{layout}", f"r.{total} / {HISTOGRAM_SUM_SCALE}.0"]
+        self._select = f"SELECT {', '.join(columns)} FROM {source.name} r {_RANGE} ORDER BY r.sequence, r.entity"
+        self._connection = connection
+        self._facts = _Remembered(self._load_facts)
+        facts = _columns(connection, source.facts)
+        self._texts = tuple(spec.name for spec in source.texts if spec.name in facts)
+
+    def _load_facts(self, number: int) -> dict[str, Any]:
+        names = ", ".join(f'"{name}"' for name in self._texts)
+        row = one(self._connection, f"SELECT {names} FROM {self._source.facts} WHERE id = ?", number)
+        facts: dict[str, Any] = {name: _cleaned(text) for name, text in zip(self._texts, row, strict=True)}
+        if "gpus" in facts:
+            facts["gpus"] = tuple(facts["gpus"].split(",")) if facts["gpus"] else ()
+        return facts
+
+    def rows(
+        self, first: int, last: int, histogram: Callable[[int, int, int, float], Histogram]
+    ) -> Iterator[tuple[int, Reading]]:
+        """(sequence, reading) of a range; `histogram` makes one of (sequence, entity, layout, sum)."""
+        numbers, count = self._numbers, 3 + len(self._numbers)
+        make = self._source.reading
+        for row in self._connection.execute(self._select, (first, last)).fetchall():
+            values = dict(zip(numbers, row[3:count], strict=True))
+            values.update(self._facts[row[2]])
+            at = count
+            for name in self._histograms:
+                if row[at] is not None:
+                    values[name] = histogram(row[0], row[1], row[at], row[at + 1])
+                at += 2
+            yield row[0], make(**values)
+
+
+class FileReader:
+    """Reads one file. Raises RecordingError when it cannot be opened or what it holds makes no sense."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._connection = open_reader(path)
+        try:
+            with reading(path):
+                self._prepare()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _prepare(self) -> None:
+        connection = self._connection
+        self.find = Finder(connection, self.path)
+        self.meta: Mapping[str, str] = {
+            clean(key): clean(value, _TEXT_LIMIT)
+            for key, value in connection.execute("SELECT key, value FROM meta LIMIT 100")
+        }
+        self._host, self._gpu, self._engine = (_SourceReader(connection, source) for source in SOURCES)
+        self._entities = _Remembered(self._load_entity)
+        self._layouts = _Remembered(self._load_layout)
+        self._verdicts = _Remembered(self._load_verdict)
+        self._remarks = _Remembered(self._load_remark)
+        self._causes = _Remembered(self._load_cause)
+        present = _columns(connection, "label")
+        self._shares = tuple(name for name, column in SHARES if column in present)
+        ratios = [*LABEL_RATIOS, *(column for _, column in SHARES if column in present)]
+        self._select_labels = (
+            "SELECT r.sequence, r.entity, r.verdict, r.remark"
+            + "".join(f", r.{column} / {LABEL_SCALE}.0" for column in ratios)
+            + f" FROM label r {_RANGE} ORDER BY r.sequence, r.entity"
+        )
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def read(self, first: int, last: int) -> list[Stored]:
+        """The intervals of a range of sequence numbers, all of it in memory: give it a small one."""
+        with reading(self.path), self._snapshot():
+            intervals = self._intervals(first, last)
+            labels = _grouped(self._labels(first, last))
+            events = _grouped(self._events(first, last))
+        return [
+            Stored(
+                interval,
+                {label.entity: label for label in labels.get(interval.sequence, ())},
+                tuple(events.get(interval.sequence, ())),
+            )
+            for interval in intervals
+        ]
+
+    def intervals(self, first: int, last: int) -> list[Interval]:
+        """The intervals of a range of sequence numbers alone."""
+        with reading(self.path), self._snapshot():
+            return self._intervals(first, last)
+
+    def _intervals(self, first: int, last: int) -> list[Interval]:
+        query = f"SELECT r.sequence, r.start_ns, r.end_ns, r.seconds FROM interval r {_RANGE} ORDER BY r.sequence"
+        moments = self._connection.execute(query, (first, last)).fetchall()
+        hosts = dict(self._host.rows(first, last, _no_histogram))
+        gpus = _grouped(self._gpu.rows(first, last, _no_histogram))
+        engines = _grouped(self._engine.rows(first, last, self._histograms(first, last)))
+        gaps = _grouped(self._gaps(first, last))
+        return [
+            Interval(
+                sequence,
+                start,
+                end,
+                seconds,
+                cast(HostReading | None, hosts.get(sequence)),
+                {gpu.uuid: gpu for gpu in cast(Sequence[GpuReading], gpus.get(sequence, ()))},
+                {engine.key: engine for engine in cast(Sequence[EngineReading], engines.get(sequence, ()))},
+                tuple(gaps.get(sequence, ())),
+            )
+            for sequence, start, end, seconds in moments
+        ]
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        """Several queries see the same state of a file that is being written. Ends soon: it pins the log."""
+        self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._connection.execute("ROLLBACK")
+
+    def _histograms(self, first: int, last: int) -> Callable[[int, int, int, float], Histogram]:
+        buckets: dict[tuple[int, int, int], list[tuple[int, int]]] = defaultdict(list)
+        query = f"SELECT r.sequence, r.entity, r.layout, r.bucket, r.count FROM histogram_bucket r {_RANGE}"
+        for sequence, entity, layout, bucket, count in self._connection.execute(query, (first, last)).fetchall():
+            buckets[sequence, entity, layout].append((bucket, count))
+
+        def make(sequence: int, entity: int, layout: int, total: float) -> Histogram:
+            bounds = self._layouts[layout]
+            counts = [0] * (len(bounds) + 1)
+            for bucket, count in buckets.get((sequence, entity, layout), ()):
+                counts[bucket] = count
+            return Histogram(bounds, tuple(counts), total)
+
+        return make
+
+    def _gaps(self, first: int, last: int) -> Iterator[tuple[int, Gap]]:
+        query = f"SELECT r.sequence, r.cause FROM gap r {_RANGE} ORDER BY r.sequence, r.position"
+        for sequence, cause in self._connection.execute(query, (first, last)).fetchall():
+            yield sequence, self._causes[cause]
+
+    def _labels(self, first: int, last: int) -> Iterator[tuple[int, Label]]:
+        names = self._shares
+        for row in self._connection.execute(self._select_labels, (first, last)).fetchall():
+            phase, resource = self._verdicts[row[2]]
+            why, advice = self._remarks[row[3]]
+            shares = {name: share for name, share in zip(names, row[7:], strict=True) if share is not None}
+            yield (
+                row[0],
+                Label(
+                    row[0],
+                    self._entities[row[1]],
+                    Phase(phase[0], True, row[4], row[5], row[6], phase[1], phase[2], phase[3]),
+                    Bottleneck(resource[0], resource[1], resource[2], shares, resource[3], why, advice),
+                ),
+            )
+
+    def _events(self, first: int, last: int) -> Iterator[tuple[int, Event]]:
+        query = f"SELECT r.sequence, r.time_ns, r.kind, r.entity, r.text FROM event r {_RANGE} ORDER BY r.id"
+        for row in self._connection.execute(query, (first, last)).fetchall():
+            yield row[0], _event(row[1:])
+
+    def events(self, from_ns: int, to_ns: int, limit: int) -> list[Event]:
+        """Events within [from, to), oldest first."""
+        query = (
+            "SELECT time_ns, kind, entity, text FROM event WHERE time_ns >= ? AND time_ns < ?"
+            " ORDER BY time_ns, id LIMIT ?"
+        )
+        with reading(self.path):
+            return [_event(row) for row in self._connection.execute(query, (from_ns, to_ns, limit))]
+
+    def phases(self, entity: str, from_ns: int, to_ns: int) -> list[PhaseRow]:
+        """The phases of the intervals that start within [from, to).
+
+        Asks for one label per interval by its key, which costs a tenth of reading every entity's.
+        """
+        query = (
+            "SELECT i.sequence, i.start_ns, i.end_ns, i.seconds, l.verdict,"
+            + ", ".join(f"l.{column} / {LABEL_SCALE}.0" for column in LABEL_RATIOS)
+            + " FROM interval i LEFT JOIN label l ON l.sequence = i.sequence AND l.entity = ?"
+            " WHERE i.start_ns >= ? AND i.start_ns < ?"
+        )
+        with reading(self.path):
+            rows = self._connection.execute(query, (self.find.number_of(entity), from_ns, to_ns)).fetchall()
+            return [
+                PhaseRow(row[0], row[1], row[2], row[3], None if row[4] is None else self._phase(row)) for row in rows
+            ]
+
+    def _phase(self, row: tuple[Any, ...]) -> Phase:
+        label, confidence, evidence, rule_version = self._verdicts[row[4]][0]
+        return Phase(label, True, row[5], row[6], row[7], confidence, evidence, rule_version)
+
+    def _load_entity(self, number: int) -> str:
+        return clean(one(self._connection, "SELECT name FROM entity WHERE id = ?", number)[0], _TEXT_LIMIT)
+
+    def _load_layout(self, number: int) -> tuple[float, ...]:
+        query = "SELECT upper FROM histogram_bound WHERE layout = ? ORDER BY bucket"
+        uppers = [row[0] for row in self._connection.execute(query, (number,))]
+        if not uppers or uppers[-1] is not None or None in uppers[:-1]:
+            raise ValueError("a histogram's bounds are not complete")
+        return tuple(uppers[:-1])
+
+    def _load_verdict(self, number: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        columns = "phase, confidence, evidence, rule_version, bottleneck, resource, admission, bottleneck_confidence"
+        row = one(self._connection, f"SELECT {columns} FROM verdict WHERE id = ?", number)
+        label, confidence, evidence, rule_version, *bottleneck = row
+        told = tuple(clean(name) for name in evidence.split(",")) if evidence else ()
+        phase = (label if label in PHASE_LABELS else "unknown", clean(confidence), told, rule_version)
+        return phase, tuple(_cleaned(text) for text in bottleneck)
+
+    def _load_remark(self, number: int) -> tuple[str, tuple[str, ...]]:
+        why, advice = one(self._connection, "SELECT why, advice FROM remark WHERE id = ?", number)
+        return clean(why, _TEXT_LIMIT), tuple(clean(str(line), _TEXT_LIMIT) for line in json.loads(advice))
+
+    def _load_cause(self, number: int) -> Gap:
+        source, reason = one(self._connection, "SELECT source, reason FROM gap_cause WHERE id = ?", number)
+        return Gap(clean(source, _TEXT_LIMIT), clean(reason, _TEXT_LIMIT))
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> set[str]:
+    return {name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))}
+
+
+def _cleaned(text: str | None) -> str | None:
+    return None if text is None else clean(text, _TEXT_LIMIT)
+
+
+def _event(row: tuple[Any, ...]) -> Event:
+    time_ns, kind, entity, text = row
+    return Event(time_ns, cast(Any, clean(kind)), clean(entity, _TEXT_LIMIT), clean(text, _TEXT_LIMIT))
+
+
+def _grouped(pairs: Iterator[tuple[int, T]]) -> dict[int, list[T]]:
+    groups: dict[int, list[T]] = defaultdict(list)
+    for sequence, value in pairs:
+        groups[sequence].append(value)
+    return groups
+
+
+def _no_histogram(sequence: int, entity: int, layout: int, total: float) -> Histogram:
+    raise LookupError("this source has no histograms")

@@ -1,0 +1,266 @@
+"""Readings and labels as rows of a recording."""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections.abc import Callable, Iterable
+from operator import attrgetter
+from typing import Any
+
+from collectors.histogram import Histogram
+from collectors.model import BOTTLENECK_NAMES, Event, Gap, Interval, Label, engine_entity, gpu_entity
+from collectors.model import HOST as HOST_ENTITY
+from collectors.readings import Reading
+from collectors.store_schema import (
+    HISTOGRAM_SUM_SCALE,
+    LABEL_RATIOS,
+    LABEL_SCALE,
+    SHARES,
+    SOURCES,
+    Source,
+    histogram_columns,
+    quoted,
+)
+
+Row = tuple[Any, ...]
+
+_REMEMBERED = 4096
+"""Distinct texts of one kind kept in memory; beyond that all are forgotten and written again."""
+
+_LARGEST = 2**63 - 1
+
+
+class Interned:
+    """Rows of texts that stand once in a table and are pointed to by number.
+
+    What is forgotten is written again under another number, which readers do not notice.
+    """
+
+    def __init__(self, table: str, columns: int, expand: Callable[[int, Row], Iterable[Row]] | None = None) -> None:
+        self._insert = f"INSERT INTO {table} VALUES ({', '.join('?' * (columns + 1))})"
+        self._expand = expand
+        self._numbers: dict[Row, int] = {}
+        self._last = 0
+
+    def number(self, connection: sqlite3.Connection, texts: Row) -> int:
+        known = self._numbers.get(texts)
+        if known is not None:
+            return known
+        if len(self._numbers) >= _REMEMBERED:
+            self.forget()
+        self._last += 1
+        rows = [(self._last, *texts)] if self._expand is None else self._expand(self._last, texts)
+        connection.executemany(self._insert, rows)
+        self._numbers[texts] = self._last
+        return self._last
+
+    def forget(self) -> None:
+        """To be called when a transaction was rolled back: its rows are gone."""
+        self._numbers.clear()
+
+
+class _Entities:
+    """Names of entities, each of which has one number throughout a file."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def number(self, connection: sqlite3.Connection, name: str) -> int:
+        known = self._numbers.get(name)
+        if known is not None:
+            return known
+        if len(self._numbers) >= _REMEMBERED:
+            self._numbers.clear()
+        row = connection.execute("SELECT id FROM entity WHERE name = ?", (name,)).fetchone()
+        if row is None:
+            insert = "INSERT INTO entity (name) VALUES (?) RETURNING id"
+            row = connection.execute(insert, (name,)).fetchone()
+        number = self._numbers[name] = int(row[0])
+        return number
+
+    def forget(self) -> None:
+        self._numbers.clear()
+
+
+def _layout_rows(number: int, layout: Row) -> list[Row]:
+    field, bounds = layout
+    return [(number, bucket, upper, field) for bucket, upper in enumerate((*bounds, None))]
+
+
+class _SourceRows:
+    """How one kind of reading becomes its row; made once, since it runs for every reading of every interval."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        columns = ["sequence", "entity", "facts", *(quoted(spec.name) for spec in source.numbers)]
+        for spec in source.histograms:
+            columns += histogram_columns(spec.name)
+        self.insert = f"INSERT INTO {source.name} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+        self.facts = Interned(source.facts, len(source.texts))
+        self._numbers = attrgetter(*(spec.name for spec in source.numbers))
+        self._scales = tuple(spec.scale for spec in source.numbers)
+        self._texts = tuple(spec.name for spec in source.texts)
+
+    def texts(self, reading: Reading, careful: bool) -> Row:
+        texts = tuple(_text(getattr(reading, name)) for name in self._texts)
+        return tuple(None if text is None else sound(text) for text in texts) if careful else texts
+
+    def numbers(self, reading: Reading, careful: bool) -> list[int | None]:
+        pairs = zip(self._numbers(reading), self._scales, strict=True)
+        if careful:
+            return [storable(value, scale) for value, scale in pairs]
+        return [None if value is None else round(value * scale) for value, scale in pairs]
+
+
+class RowWriter:
+    """Inserts intervals and labels through one connection, inside the caller's transactions.
+
+    With `careful`, values that a column cannot hold (not finite, beyond 64 bits) become missing and
+    texts that are no Unicode lose what is not; without it they raise ValueError or OverflowError.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._entities = _Entities()
+        self._sources = tuple(_SourceRows(source) for source in SOURCES)
+        self._layouts = Interned("histogram_bound", 3, _layout_rows)
+        self._verdicts = Interned("verdict", 8)
+        self._remarks = Interned("remark", 2)
+        self._causes = Interned("gap_cause", 2)
+
+    def forget(self) -> None:
+        """A transaction was rolled back: numbers handed out in it point to nothing."""
+        self._entities.forget()
+        for interned in (self._layouts, self._verdicts, self._remarks, self._causes):
+            interned.forget()
+        for rows in self._sources:
+            rows.facts.forget()
+
+    def entity(self, name: str) -> int:
+        return self._entities.number(self._connection, name)
+
+    def interval(self, interval: Interval, careful: bool) -> None:
+        connection = self._connection
+        moment = (interval.sequence, interval.start, interval.end, interval.duration)
+        connection.execute("INSERT INTO interval VALUES (?, ?, ?, ?)", moment)
+        host, gpus, engines = self._sources
+        sequence = interval.sequence
+        if interval.host is not None:
+            self._readings(host, sequence, [(HOST_ENTITY, interval.host)], careful)
+        if interval.gpus:
+            self._readings(gpus, sequence, [(gpu_entity(gpu.uuid), gpu) for gpu in interval.gpus.values()], careful)
+        if interval.engines:
+            named = [(engine_entity(engine.key), engine) for engine in interval.engines.values()]
+            self._readings(engines, sequence, named, careful)
+        if interval.gaps:
+            self._gaps(sequence, interval.gaps, careful)
+
+    def _readings(
+        self, rows: _SourceRows, sequence: int, readings: Iterable[tuple[str, Reading]], careful: bool
+    ) -> None:
+        connection = self._connection
+        values: list[Row] = []
+        buckets: list[Row] = []
+        for name, reading in readings:
+            entity = self.entity(sound(name) if careful else name)
+            facts = rows.facts.number(connection, rows.texts(reading, careful))
+            row: list[Any] = [sequence, entity, facts, *rows.numbers(reading, careful)]
+            for spec in rows.source.histograms:
+                histogram: Histogram | None = getattr(reading, spec.name)
+                if histogram is None or (careful and not _fits(histogram)):
+                    row += (None, None, None)
+                    continue
+                layout = self._layouts.number(connection, (spec.name, histogram.bounds))
+                row += (layout, histogram.count, round(histogram.sum * HISTOGRAM_SUM_SCALE))
+                buckets += [
+                    (sequence, entity, layout, bucket, count) for bucket, count in enumerate(histogram.counts) if count
+                ]
+            values.append(tuple(row))
+        connection.executemany(rows.insert, values)
+        if buckets:
+            connection.executemany("INSERT INTO histogram_bucket VALUES (?, ?, ?, ?, ?)", buckets)
+
+    def _gaps(self, sequence: int, gaps: tuple[Gap, ...], careful: bool) -> None:
+        rows = []
+        for position, gap in enumerate(gaps):
+            texts = (sound(gap.source), sound(gap.reason)) if careful else (gap.source, gap.reason)
+            rows.append((sequence, position, self._causes.number(self._connection, texts)))
+        self._connection.executemany("INSERT INTO gap VALUES (?, ?, ?)", rows)
+
+    def labels(self, labels: Iterable[Label], careful: bool) -> None:
+        self._connection.executemany(_INSERT_LABEL, [self._label(label, careful) for label in labels])
+
+    def _label(self, label: Label, careful: bool) -> Row:
+        phase, bottleneck = label.phase, label.bottleneck
+        verdict = (
+            phase.label,
+            phase.confidence,
+            ",".join(phase.evidence),
+            phase.rule_version,
+            bottleneck.name,
+            bottleneck.resource,
+            bottleneck.admission,
+            bottleneck.confidence,
+        )
+        remark = (bottleneck.why, json.dumps(bottleneck.advice) if bottleneck.advice else "[]")
+        name = label.entity
+        if careful:
+            name, remark = sound(name), (sound(remark[0]), remark[1])
+        return (
+            label.sequence,
+            self.entity(name),
+            self._verdicts.number(self._connection, verdict),
+            self._remarks.number(self._connection, remark),
+            *(_scaled(ratio, careful) for ratio in (phase.prefill_share, phase.busy_ratio, phase.error)),
+            *(_scaled(bottleneck.shares.get(share), careful) for share in BOTTLENECK_NAMES),
+        )
+
+    def events(self, sequence: int, events: Iterable[Event], careful: bool) -> None:
+        self._connection.executemany(
+            "INSERT INTO event (sequence, time_ns, kind, entity, text) VALUES (?, ?, ?, ?, ?)",
+            [
+                (sequence, event.time, event.kind, *map(sound if careful else str, (event.entity, event.text)))
+                for event in events
+            ],
+        )
+
+
+_LABEL_COLUMNS = ("sequence", "entity", "verdict", "remark", *LABEL_RATIOS, *(column for _, column in SHARES))
+_INSERT_LABEL = f"INSERT INTO label ({', '.join(_LABEL_COLUMNS)}) VALUES ({', '.join('?' * len(_LABEL_COLUMNS))})"
+
+
+def _scaled(ratio: float | None, careful: bool) -> int | None:
+    if careful:
+        return storable(ratio, LABEL_SCALE)
+    return None if ratio is None else round(ratio * LABEL_SCALE)
+
+
+def _text(value: str | tuple[str, ...] | None) -> str | None:
+    return ",".join(value) if isinstance(value, tuple) else value
+
+
+def _fits(histogram: Histogram) -> bool:
+    return (
+        all(math.isfinite(bound) for bound in histogram.bounds)
+        and all(count >= 0 for count in histogram.counts)
+        and histogram.count <= _LARGEST
+        and storable(histogram.sum, HISTOGRAM_SUM_SCALE) is not None
+    )
+
+
+def storable(value: float | None, scale: int) -> int | None:
+    """The scaled integer, or None when it is not finite or does not fit 64 bits."""
+    if value is None:
+        return None
+    try:
+        scaled = round(value * scale)
+    except (ValueError, OverflowError):
+        return None
+    return scaled if -_LARGEST <= scaled <= _LARGEST else None
+
+
+def sound(text: str) -> str:
+    """The text without code points that no encoding of Unicode has."""
+    return text.encode("utf-8", "replace").decode()
