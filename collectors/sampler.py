@@ -34,6 +34,8 @@ _PATIENCE_LIMIT_SECONDS = 2.0
 _LEAD_NS = 5_000_000
 _FIRST_NAP_SECONDS = 0.004
 _LONGEST_NAP_SECONDS = 0.064
+_SHORTEST = 0.5
+"""The share of an interval that must have passed since the last edge for the next to count."""
 _STEP_TOLERANCE = 0.1
 _STEP_TOLERANCE_LIMIT_SECONDS = 1.0
 
@@ -58,8 +60,13 @@ class Sampler:
         deliver: Callable[[Interval], None],
         clock: Clock | None = None,
         engine_gpus: Mapping[str, tuple[str, ...]] | None = None,
+        patience: float | None = None,
     ) -> None:
-        """`interval` is in seconds; `engine_gpus` are the configured GPUs of endpoints, by URL."""
+        """`interval` is in seconds; `engine_gpus` are the configured GPUs of endpoints, by URL.
+
+        `patience` is how many seconds late answers are waited for; by default a quarter of the
+        interval, two seconds at most.
+        """
         self._sources = tuple(sources)
         self._length = round(interval * NANO)
         if self._length <= 0:
@@ -73,6 +80,7 @@ class Sampler:
         self._thread: threading.Thread | None = None
         self._last: _Edge | None = None
         self._sequence = 0
+        self._patience = min(interval * _PATIENCE, _PATIENCE_LIMIT_SECONDS) if patience is None else patience
         self._started = False
         self._failures: dict[str, str] = {}
 
@@ -122,7 +130,7 @@ class Sampler:
         if edge is None:
             return False
         self._request(edge.monotonic)
-        self._await(edge.monotonic + min(self._length / NANO * _PATIENCE, _PATIENCE_LIMIT_SECONDS))
+        self._await(edge.monotonic + self._patience)
         if self._stopping.is_set():
             return False
         harvests = [self._collect(source, edge) for source in self._sources]
@@ -139,21 +147,24 @@ class Sampler:
     # -- time
 
     def _next_edge(self) -> _Edge | None:
-        clock, length = self._clock, self._length
+        clock, length, last = self._clock, self._length, self._last
         wall = clock.wall_ns()
-        target = self._last.wall + length if self._last is not None else self._floor(wall) + length
-        expected = self._last.monotonic + length / NANO if self._last is not None else float("-inf")
+        target = last.wall + length if last is not None else self._floor(wall) + length
+        expected = last.monotonic + length / NANO if last is not None else float("-inf")
         while not self._stopping.is_set():
             wall, monotonic = clock.wall_ns(), clock.monotonic()
             if target - wall > length:  # the clock stepped back: start over from what it says now
-                target = self._floor(wall) + length
-                expected = float("-inf")
-            if wall >= target:
-                edge = self._floor(wall)
-                # When late, the edge was a little while ago; but a clock that stepped forward says nothing of that.
-                passed = max(monotonic - (wall - edge) / NANO, expected + (edge - target) / NANO)
-                return _Edge(edge, min(passed, monotonic), clock.asleep())
-            clock.wait(monotonic + (target - wall) / NANO, self._stopping)
+                target, expected = self._floor(wall) + length, float("-inf")
+            if wall < target:
+                clock.wait(monotonic + (target - wall) / NANO, self._stopping)
+                continue
+            edge = self._floor(wall)
+            # When late, the edge was a little while ago; but a clock that stepped forward says nothing of that.
+            passed = min(monotonic, max(monotonic - (wall - edge) / NANO, expected + (edge - target) / NANO))
+            if last is None or passed - last.monotonic >= length / NANO * _SHORTEST:
+                return _Edge(edge, passed, clock.asleep())
+            # A step forward brought the next edge too soon after the last for anything to be measured in between.
+            target, expected = edge + length, float("-inf")
         return None
 
     def _floor(self, wall: int) -> int:

@@ -1,0 +1,284 @@
+"""A live session: the sources this configuration asks for, sampled, labelled and handed to sinks.
+
+    session = LiveSession(config, sinks)
+    session.start()
+    ...
+    session.stop()
+
+Everything runs on threads of its own; `start` returns at once. httpx, psutil and NVML are loaded
+there, after the first paint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from collectors.clock import Clock, SystemClock
+from collectors.engine.discover import Discovery
+from collectors.engine.endpoint import Endpoint
+from collectors.engine.endpoints import Endpoints, address_of, find_page
+from collectors.engine.scrape import Fetcher, is_loopback
+from collectors.events import events_between
+from collectors.gpu.feed import GpuFeed
+from collectors.host import Host
+from collectors.model import Interval, Tick
+from collectors.phase.label import Labeller
+from collectors.readings import HostReading
+from collectors.sampler import Sampler
+from collectors.sources import HostSource, Source, SourceStatus
+from collectors.text import clean
+from dashboard.config import Config
+
+_WARM_UP_SECONDS = 3.0
+_ONCE_PATIENCE_SECONDS = 2.0
+"""Where one interval is all there will be, a late page is better than none."""
+_TOKEN_LIMIT = 8192
+
+
+class Sink(Protocol):
+    """Takes ticks, in order, on the sampler's thread. A sink that raises is left out from then on."""
+
+    def put(self, tick: Tick) -> None: ...
+
+
+class Labels(Protocol):
+    """What a session needs of `collectors.phase.label.Labeller`."""
+
+    def push(self, interval: Interval) -> Tick: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a session is put together from. Tests put their own in place."""
+
+    sources: Sequence[Source]
+    discovery: Discovery | None = None
+    look: Callable[[], None] = lambda: None
+    """Looks for engines once, now, and takes over what it finds."""
+
+
+def parts_of(config: Config, clock: Clock) -> Parts:
+    """The sources and the discovery that a configuration asks for. Starts nothing, loads nothing slow."""
+    endpoints = Endpoints(
+        clock,
+        lambda url, engine: _endpoint(config, clock, url, engine),
+        urls=config.engine.urls,
+        add_found=config.engine.discover,
+    )
+    sources: list[Source] = [HostSource(_host_sampler(clock), clock)]
+    if config.gpu.enabled:
+        from collectors.gpu.worker import GpuSource
+
+        library = config.gpu.nvml_library
+        sources.append(GpuFeed(GpuSource(library=str(library) if library is not None else None)))
+    sources.append(endpoints)
+    discovery = None
+    if config.engine.discover or any(is_loopback(url) for url in config.engine.urls):
+        discovery = Discovery(endpoints.update, clock, find_page=find_page if config.engine.discover else None)
+    look = (lambda: endpoints.update(discovery.scan())) if discovery is not None else (lambda: None)
+    return Parts(sources, discovery, look)
+
+
+class LiveSession:
+    """Sampler, labeller and sinks. One session is started once."""
+
+    def __init__(
+        self,
+        config: Config,
+        sinks: Sequence[Sink] = (),
+        *,
+        clock: Clock | None = None,
+        parts: Parts | None = None,
+        labeller: Labels | None = None,
+        patience: float | None = None,
+    ) -> None:
+        """`patience` is how long late answers are waited for, in seconds; see Sampler."""
+        self._clock = clock or SystemClock()
+        self._parts = parts or parts_of(config, self._clock)
+        self._labeller = labeller or Labeller()
+        self._sinks = list(sinks)
+        self._previous: Interval | None = None
+        self._dropped: list[SourceStatus] = []
+        self._labelling: SourceStatus | None = None
+        self.sampler = Sampler(
+            self._parts.sources,
+            interval=config.sampling.interval,
+            deliver=self._deliver,
+            clock=self._clock,
+            engine_gpus=config.engine.gpus,
+            patience=patience,
+        )
+
+    def start(self) -> None:
+        """Returns at once. The first interval is handed on at the second whole edge from now."""
+        self.sampler.start()
+        if self._parts.discovery is not None:
+            self._parts.discovery.start()
+
+    def stop(self) -> None:
+        """End all threads that can be ended; takes a second or two at worst."""
+        if self._parts.discovery is not None:
+            self._parts.discovery.stop()
+        self.sampler.stop()
+
+    def status(self) -> list[SourceStatus]:
+        """One line each: host, GPUs, every engine's page, and whatever else has gone wrong."""
+        lines = self.sampler.status()
+        discovery = self._parts.discovery
+        if discovery is not None and discovery.problem is not None:
+            lines.append(SourceStatus("discovery", "failed", discovery.problem))
+        if self._labelling is not None:
+            lines.append(self._labelling)
+        return [*lines, *self._dropped]
+
+    def _deliver(self, interval: Interval) -> None:
+        tick = self._label(interval)
+        events = events_between(self._previous, interval)
+        self._previous = interval
+        if events:
+            tick = replace(tick, events=(*tick.events, *events))
+        for sink in tuple(self._sinks):
+            try:
+                sink.put(tick)
+            except Exception as error:  # one sink's trouble is not the others'
+                self._sinks.remove(sink)
+                self._dropped.append(SourceStatus(type(sink).__name__, "failed", _in_words(error)))
+
+    def _label(self, interval: Interval) -> Tick:
+        try:
+            tick = self._labeller.push(interval)
+        except Exception as error:  # the readings are worth showing without labels
+            self._labelling = SourceStatus("labels", "failed", _in_words(error))
+            return Tick(interval)
+        self._labelling = None
+        return tick
+
+
+class LiveFeed:
+    """A live session as the source of a screen's ticks."""
+
+    live = True
+
+    def __init__(
+        self,
+        config: Config,
+        sinks: Sequence[Sink] = (),
+        *,
+        clock: Clock | None = None,
+        parts: Parts | None = None,
+        labeller: Labels | None = None,
+    ) -> None:
+        """`sinks` get the same ticks as the screen, before it; the rest is as in LiveSession."""
+        self._config = config
+        self._sinks = sinks
+        self._clock = clock
+        self._parts = parts
+        self._labeller = labeller
+        self._session: LiveSession | None = None
+
+    def start(self, deliver: Callable[[Tick], None]) -> None:
+        self._session = LiveSession(
+            self._config,
+            [*self._sinks, _Screen(deliver)],
+            clock=self._clock,
+            parts=self._parts,
+            labeller=self._labeller,
+        )
+        self._session.start()
+
+    def stop(self) -> None:
+        if self._session is not None:
+            self._session.stop()
+
+    def status(self) -> Sequence[SourceStatus]:
+        """The sources that are not well."""
+        lines = self._session.status() if self._session is not None else ()
+        return [line for line in lines if line.state != "ok"]
+
+
+def once(config: Config, *, window: float = 1.0, clock: Clock | None = None, parts: Parts | None = None) -> Tick | None:
+    """Measure one interval of `window` seconds, beginning now and not at a whole edge.
+
+    Everything is asked once beforehand, so that what is counted has something to count from. Labels
+    are settled with what there is. None only when the clock gave no two edges.
+    """
+    clock = clock or SystemClock()
+    config = replace(
+        config,
+        sampling=replace(config.sampling, interval=window),
+        engine=replace(config.engine, min_interval=min(config.engine.min_interval, window)),  # or no second page
+    )
+    parts = parts or parts_of(config, clock)
+    labeller = Labeller()
+    taken = _Taken()
+    session = LiveSession(config, [taken], clock=clock, parts=parts, labeller=labeller, patience=_ONCE_PATIENCE_SECONDS)
+    parts.look()
+    session.sampler.warm_up(_WARM_UP_SECONDS)
+    session.sampler.align_to_now()
+    try:
+        while taken.tick is None and session.sampler.step():
+            pass
+    finally:
+        session.stop()
+    if taken.tick is None:
+        return None
+    settled = labeller.flush()
+    return replace(taken.tick, labels={**taken.tick.labels, **{label.entity: label for label in settled}})
+
+
+class _Screen:
+    def __init__(self, deliver: Callable[[Tick], None]) -> None:
+        self._deliver = deliver
+
+    def put(self, tick: Tick) -> None:
+        self._deliver(tick)
+
+
+class _Taken:
+    tick: Tick | None = None
+
+    def put(self, tick: Tick) -> None:
+        self.tick = tick
+
+
+def _endpoint(config: Config, clock: Clock, url: str, engine: str | None) -> Endpoint:
+    settings = config.engine
+    fetcher = Fetcher(
+        url,
+        timeout=settings.timeout,
+        headers=_authorization(settings.token_files, url),
+        monotonic=clock.monotonic,
+    )
+    return Endpoint(fetcher, clock, min_interval=settings.min_interval, timeout=settings.timeout, engine=engine)
+
+
+def _authorization(token_files: Mapping[str, Path], url: str) -> Callable[[], Mapping[str, str]]:
+    """The header for a page that asks for a token, read anew with each connection: tokens change."""
+    path = next((file for page, file in token_files.items() if address_of(page) == address_of(url)), None)
+    if path is None:
+        return dict
+
+    def headers() -> Mapping[str, str]:
+        with path.open(encoding="utf-8") as file:
+            return {"Authorization": f"Bearer {file.read(_TOKEN_LIMIT).strip()}"}
+
+    return headers
+
+
+def _host_sampler(clock: Clock) -> Callable[[], HostReading]:
+    """Samples this machine; psutil is loaded with the first sample."""
+    hosts: list[Host] = []
+
+    def sample() -> HostReading:
+        if not hosts:
+            hosts.append(Host(clock))
+        return hosts[0].sample()
+
+    return sample
+
+
+def _in_words(error: Exception) -> str:
+    return clean(f"{type(error).__name__}: {error}")
