@@ -249,13 +249,13 @@ def _endpoint(config: Config, clock: Clock, url: str, engine: str | None) -> End
     fetcher = Fetcher(
         url,
         timeout=settings.timeout,
-        headers=_authorization(settings.token_files, url),
+        headers=authorization(settings.token_files, url),
         monotonic=clock.monotonic,
     )
     return Endpoint(fetcher, clock, min_interval=settings.min_interval, timeout=settings.timeout, engine=engine)
 
 
-def _authorization(token_files: Mapping[str, Path], url: str) -> Callable[[], Mapping[str, str]]:
+def authorization(token_files: Mapping[str, Path], url: str) -> Callable[[], Mapping[str, str]]:
     """The header for a page that asks for a token, read anew with each connection: tokens change."""
     path = next((file for page, file in token_files.items() if address_of(page) == address_of(url)), None)
     if path is None:

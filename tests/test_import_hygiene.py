@@ -80,7 +80,7 @@ def test_exporting_loads_no_screen_and_no_database() -> None:
 
 def test_reading_a_recording_loads_no_screen(recording: Path) -> None:
     assert not after_running("dump", str(recording), "--format", "jsonl") & (SCREEN | {"httpx", "psutil"})
-    assert not after_running("note", str(recording), "deployed") & SCREEN
+    assert not after_running("note", str(recording), "deployed", "--at", "1s ago") & SCREEN
 
 
 def test_examining_the_machine_loads_no_screen() -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from types import FrameType
 
+    from collectors.replay import Recording
     from dashboard.config import ConfigError, Loaded
 
 
@@ -78,6 +79,18 @@ def listed(error: ConfigError) -> str:
     if len(error.problems) == 1:
         return str(error.problems[0])
     return "\n  ".join(["the configuration cannot be used:", *(str(problem) for problem in error.problems)])
+
+
+def moment(flag: str, text: str | None, recording: Recording) -> int | None:
+    """The moment a flag names in a recording, in wall-clock ns; None when the flag was not given."""
+    from dashboard.timespec import parse_time
+
+    if text is None:
+        return None
+    try:
+        return parse_time(text, start=recording.start, end=recording.end, zone=recording.zone)
+    except ValueError as error:
+        raise UsageError(f"{flag}: {error}") from None
 
 
 class StopSignals:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dashboard.commands.common import CommandFailed, UsageError
+from dashboard.commands.common import CommandFailed, UsageError, moment
 
 if TYPE_CHECKING:
     from collectors.replay import Recording
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 def _write(args: argparse.Namespace, recording: Recording) -> None:
     from exporters.dump import dump_csv, dump_jsonl
 
-    start, end = (_moment(flag, text, recording) for flag, text in (("--from", args.start), ("--to", args.end)))
+    start, end = (moment(flag, text, recording) for flag, text in (("--from", args.start), ("--to", args.end)))
     with ExitStack() as closing:
         out = sys.stdout
         if args.output is not None:
@@ -64,14 +64,3 @@ def _write(args: argparse.Namespace, recording: Recording) -> None:
             dump_csv(recording, args.table, out, start, end)
         else:
             dump_jsonl(recording, out, start, end)
-
-
-def _moment(flag: str, text: str | None, recording: Recording) -> int | None:
-    from dashboard.timespec import parse_time
-
-    if text is None:
-        return None
-    try:
-        return parse_time(text, start=recording.start, end=recording.end, zone=recording.zone)
-    except ValueError as error:
-        raise UsageError(f"{flag}: {error}") from None

@@ -1,0 +1,110 @@
+"""`phasetop live`: the dashboard of this machine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from dashboard.commands.common import configuration, sampling_arguments
+from dashboard.commands.screen import run_app, screen_arguments, terminal_needed
+
+if TYPE_CHECKING:
+    from collectors.phase.label import Labeller
+    from collectors.sources import SourceStatus
+    from dashboard.config import Config
+    from dashboard.session import LiveFeed, Sink
+    from dashboard.state import Deliver
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    sampling_arguments(parser)
+    parser.add_argument("--record", metavar="DIR", help="record what is shown into this directory")
+    parser.add_argument("--listen", metavar="ADDR:PORT", help="serve a Prometheus page as well")
+    screen_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    config = configuration(args).config
+    terminal_needed("`phasetop once` prints one interval; `phasetop record` and `phasetop export` need no terminal")
+    from collectors.text import clean
+    from collectors.timezone import local_zone_name, zone_of
+    from dashboard.app import PhasetopApp
+
+    with ExitStack() as closing:
+        app = PhasetopApp(
+            _feed(args, config, closing),
+            title_host=clean(os.uname().nodename),
+            ascii=config.tui.ascii,
+            zone=zone_of(local_zone_name()),
+            interval=config.sampling.interval,
+        )
+        return run_app(app, mouse=config.tui.mouse)
+
+
+def _feed(args: argparse.Namespace, config: Config, closing: ExitStack) -> _LateFeed:
+    """The session's feed. What else gets its ticks is opened, and complained about, before the screen is taken."""
+    sinks: list[Sink] = []
+    labeller: Labeller | None = None
+    also: Callable[[], Sequence[SourceStatus]] = tuple
+    if args.listen:
+        from dashboard.commands.outputs import serve_page
+
+        page = serve_page(config)
+        closing.callback(page.server.stop)
+        sinks.append(page.sink)
+    if args.record and config.record.directory is not None:
+        from collectors.phase.label import Labeller
+        from dashboard.commands.outputs import close_recorder, open_recorder, recorder_status
+
+        labeller = Labeller()
+        recorder = open_recorder(config, config.record.directory, labeller)
+        closing.callback(close_recorder, recorder, labeller)
+        sinks.append(recorder)
+
+        def also() -> Sequence[SourceStatus]:
+            return [line for line in recorder_status(recorder) if line.state != "ok"]
+
+    def make() -> LiveFeed:
+        from dashboard.session import LiveFeed
+
+        return LiveFeed(config, sinks, labeller=labeller)
+
+    return _LateFeed(make, also)
+
+
+class _LateFeed:
+    """A live session that is loaded when the first frame is on the screen: sooner would delay that."""
+
+    live = True
+
+    def __init__(self, make: Callable[[], LiveFeed], also: Callable[[], Sequence[SourceStatus]]) -> None:
+        """`make` is called once, on a thread; `also` gives lines of what the session knows nothing about."""
+        self._make = make
+        self._also = also
+        self._lock = threading.Lock()
+        self._feed: LiveFeed | None = None
+        self._stopped = False
+
+    def start(self, deliver: Deliver) -> None:
+        threading.Thread(target=self._start, args=(deliver,), name="session-start", daemon=True).start()
+
+    def _start(self, deliver: Deliver) -> None:
+        feed = self._make()
+        with self._lock:
+            if not self._stopped:
+                self._feed = feed
+                feed.start(deliver)
+
+    def stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            feed = self._feed
+        if feed is not None:
+            feed.stop()
+
+    def status(self) -> Sequence[SourceStatus]:
+        return [*(self._feed.status() if self._feed is not None else ()), *self._also()]
