@@ -60,7 +60,7 @@ def terminal(environment: Mapping[str, str]) -> Iterator[Finding]:
         return
     size = shutil.get_terminal_size()
     level, remedy = (
-        ("fine", None) if size.columns >= 80 and size.lines >= 24 else ("limited", "80x24 shows every panel")
+        ("fine", None) if size.columns >= 80 and size.lines >= 24 else ("limited", "enlarge it to 80x24 or more")
     )
     yield Finding("terminal", level, f"{size.columns}x{size.lines}, {_colours(environment)}", remedy)  # type: ignore[arg-type]
     encoding = locale.getpreferredencoding(False)
