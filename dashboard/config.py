@@ -11,13 +11,12 @@ because tomllib keeps no positions; where the scan finds none, none is claimed.
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dashboard.config_schema import KINDS, SECTIONS, Config, Engine, Gpu, Record, Sampling, Server, Tui
 
@@ -32,8 +31,7 @@ _SYSTEM_FILE = Path("/etc/phasetop/config.toml")
 _SERVICE_LINK = re.compile(r"_(?:SERVICE_(?:HOST|PORT)(?:_\w+)?|PORT(?:_\d+_\w+)?)$")
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Who set a value: "default", a file with its line, an environment variable, or a flag."""
 
     source: str
@@ -46,8 +44,7 @@ class Origin:
 DEFAULT = Origin("default")
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing that is wrong: where, at which key (empty: the file as a whole), and why."""
 
     origin: Origin
@@ -66,16 +63,14 @@ class ConfigError(Exception):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
-@dataclass(frozen=True, slots=True)
-class Flag:
+class Flag(NamedTuple):
     """A value given on the command line, and the flag that gave it."""
 
     name: str
     value: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(NamedTuple):
     """A checked configuration.
 
     `origins` says for each key path who set it; `files` lists every file that was looked for, with
@@ -120,12 +115,14 @@ def load(
     return Loaded(reader.config(), {key: reader.origins.get(key, DEFAULT) for key in KINDS}, tuple(reader.files))
 
 
-@dataclass(slots=True)
 class _Reader:
-    values: dict[str, Any] = field(default_factory=dict)
-    origins: dict[str, Origin] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
-    files: list[tuple[Path, str | None]] = field(default_factory=list)
+    """Collects values, who set them, and what is wrong with them."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.origins: dict[str, Origin] = {}
+        self.problems: list[Problem] = []
+        self.files: list[tuple[Path, str | None]] = []
 
     def file(self, path: Path, *, required: bool) -> None:
         try:
@@ -215,6 +212,8 @@ class _Reader:
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    import difflib  # only when something is wrong
+
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean {close[0]}?" if close else ""
 

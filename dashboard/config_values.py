@@ -12,7 +12,7 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -157,21 +157,34 @@ class Flag(Kind):
         return "true" if value else "false"
 
 
-@dataclass(frozen=True)
-class Whole(Kind):
-    minimum: int
-    maximum: int
+class _Range(Kind):
+    """A number between two bounds, both included; the subclasses say how it is written."""
 
-    @property
-    def allowed(self) -> str:  # type: ignore[override]
-        return f"{self.minimum} to {self.maximum}"
+    def __init__(self, minimum: float, maximum: float) -> None:
+        self.minimum = minimum
+        self.maximum = maximum
+        self.allowed = f"{self.written(minimum)} to {self.written(maximum)}"
 
-    def read(self, raw: Any, base: Path) -> int:
+    def written(self, value: Any) -> str:
+        raise NotImplementedError
+
+    def within(self, value: float, raw: Any) -> Any:
+        if not self.minimum <= value <= self.maximum:
+            raise ValueError(f"{_shown(raw)} is out of range: it must be {self.allowed}")
+        return value
+
+    def toml(self, value: Any) -> str:
+        return toml_text(self.written(value))
+
+
+class Whole(_Range):
+    def written(self, value: Any) -> str:
+        return str(value)
+
+    def read(self, raw: Any, base: Path) -> Any:
         if not isinstance(raw, int) or isinstance(raw, bool):
             raise ValueError(f"must be a whole number, not {_shown(raw)}")
-        if not self.minimum <= raw <= self.maximum:
-            raise ValueError(f"{raw} is out of range: it must be {self.allowed}")
-        return raw
+        return self.within(raw, raw)
 
     def from_environment(self, text: str) -> Any:
         return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else text
@@ -180,50 +193,28 @@ class Whole(Kind):
         return str(value)
 
 
-@dataclass(frozen=True)
-class Duration(Kind):
+class Duration(_Range):
     """Held as seconds."""
 
-    minimum: float
-    maximum: float
+    def written(self, value: Any) -> str:
+        return format_duration(value)
 
-    @property
-    def allowed(self) -> str:  # type: ignore[override]
-        return f"{format_duration(self.minimum)} to {format_duration(self.maximum)}"
-
-    def read(self, raw: Any, base: Path) -> float:
+    def read(self, raw: Any, base: Path) -> Any:
         if isinstance(raw, int | float) and not isinstance(raw, bool):
             raise ValueError(f'{raw} has no unit: write "{raw}s" for seconds, or another of ms, m, h, d')
-        seconds = parse_duration(_text(raw))
-        if not self.minimum <= seconds <= self.maximum:
-            raise ValueError(f'"{raw}" is out of range: it must be {self.allowed}')
-        return seconds
-
-    def toml(self, value: Any) -> str:
-        return toml_text(format_duration(value))
+        return self.within(parse_duration(_text(raw)), raw)
 
 
-@dataclass(frozen=True)
-class Size(Kind):
+class Size(_Range):
     """Held as bytes."""
 
-    minimum: int
-    maximum: int
+    def written(self, value: Any) -> str:
+        return format_size(value)
 
-    @property
-    def allowed(self) -> str:  # type: ignore[override]
-        return f"{format_size(self.minimum)} to {format_size(self.maximum)}"
-
-    def read(self, raw: Any, base: Path) -> int:
+    def read(self, raw: Any, base: Path) -> Any:
         if isinstance(raw, int | float) and not isinstance(raw, bool):
             raise ValueError(f'{raw} has no unit: write a size such as "500MB" or "8GiB"')
-        size = parse_size(_text(raw))
-        if not self.minimum <= size <= self.maximum:
-            raise ValueError(f'"{raw}" is out of range: it must be {self.allowed}')
-        return size
-
-    def toml(self, value: Any) -> str:
-        return toml_text(format_size(value))
+        return self.within(parse_size(_text(raw)), raw)
 
 
 class FilePath(Kind):
@@ -312,11 +303,10 @@ class PathPerPage(_PerPage):
         return path
 
 
-@dataclass(frozen=True)
 class GpusPerPage(_PerPage):
     """Held as a tuple of NVML indices (as text) and UUIDs per page."""
 
-    allowed: str = field(default="page address = list of GPU indices or UUIDs", init=False)
+    allowed = "page address = list of GPU indices or UUIDs"
 
     def entry(self, raw: Any, base: Path) -> tuple[str, ...]:
         if not isinstance(raw, list) or not raw:
