@@ -44,8 +44,7 @@ class Landmarks:
         if after is None:
             return None
         event = self._parts.ask(self._parts.after(after), lambda _, reader: reader.find.next_event(after))
-        # What happened while nothing was recorded shows with the first interval after it.
-        return None if event is None else max(self._start_at(event), after)
+        return None if event is None else self._start_at(event)
 
     def previous_event(self, time_ns: int) -> int | None:
         here = self._start_at(time_ns)

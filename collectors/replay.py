@@ -222,7 +222,8 @@ class Recording:
             return self._landmarks.previous_gap(time_ns)
 
     def next_event(self, time_ns: int) -> int | None:
-        """The next interval, after the one of that moment, in which something happened."""
+        """The next interval, after the one of that moment, in which something happened, or after which while
+        nothing was recorded."""
         with self._lock:
             return self._landmarks.next_event(time_ns)
 

@@ -160,7 +160,7 @@ class RecordingDirectory:
             interval,
             phase_seconds=phase_seconds,
             run=self._run,
-            autocheckpoint_pages=max(16, min(1000, self._limits.file_cap // 4 // _PAGE)),
+            autocheckpoint_pages=max(32, min(1000, self._limits.file_cap // 4 // _PAGE)),
         )
 
     def _settle_earlier(self, labels: tuple[Label, ...], elapsed: float) -> None:
