@@ -177,7 +177,8 @@ class Endpoint:
         elif self._background.failure is not None:
             self._state, self._reason = "blocked", f"its page could not be read: {self._background.failure}"
         else:
-            self._state, self._reason = "stale", f"its page is read every {self._min_interval:g} s at most"
+            # As configured: pages are further apart than intervals. Nothing is missing that was to be there.
+            self._state, self._reason = "stale", None
 
     def _explained(self, problem: PageProblem) -> str:
         if self.switch is not None and problem.status in _NO_PAGE:
