@@ -8,6 +8,7 @@ from typing import Any
 from collectors.model import RULE_VERSION, Interval, Label
 from collectors.relabel import LabellerFactory, Relabeller
 from collectors.replay_parts import Part, Parts
+from collectors.store import reading
 from collectors.store_read import FileReader
 
 _CHUNK = 64
@@ -36,14 +37,18 @@ class LabelMaker:
 
         With `is_live` the last part may still go on, so that what is open in it stays provisional.
         """
+        is_over = not (is_live and part.chain == self._parts.all[-1].chain)
+        with reading(part.path):  # a state or figures that no labeller can have made or taken
+            relabeller = self._relabeller_for(part, sequence)
+            return {} if relabeller is None else relabeller.labels(sequence, is_over=is_over)
+
+    def _relabeller_for(self, part: Part, sequence: int) -> Relabeller | None:
         relabeller = self._relabeller
         if relabeller is None or self._chain != part.chain or not relabeller.reaches(sequence):
+            self._relabeller = None
             relabeller = self._begin(part, sequence)
-            if relabeller is None:
-                return {}
             self._relabeller, self._chain = relabeller, part.chain
-        is_over = not (is_live and part.chain == self._parts.all[-1].chain)
-        return relabeller.labels(sequence, is_over=is_over)
+        return relabeller
 
     def _begin(self, part: Part, sequence: int) -> Relabeller | None:
         chain = [one for one in self._parts.all if one.chain == part.chain]

@@ -142,7 +142,7 @@ class Finder:
         patches = []
         while True:
             base, blob = one(self._connection, "SELECT base, state FROM checkpoint WHERE sequence = ?", sequence)
-            value = json.loads(zlib.decompressobj().decompress(blob, _STATE_LIMIT))
+            value = json.loads(_inflated(blob))
             if base is None:
                 break
             if base >= sequence:
@@ -171,3 +171,11 @@ def one(connection: sqlite3.Connection, query: str, number: int) -> tuple[Any, .
     if row is None:
         raise LookupError("a row points to another that is not there")
     return row
+
+
+def _inflated(blob: bytes) -> bytes:
+    """The deflated text, up to a size that no state has. Raises ValueError when it is none."""
+    try:
+        return zlib.decompressobj().decompress(blob, _STATE_LIMIT)
+    except zlib.error as problem:
+        raise ValueError(str(problem)) from problem
