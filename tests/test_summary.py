@@ -70,4 +70,4 @@ def test_a_source_is_told_of_when_its_state_changes_and_not_while_it_stays() -> 
     ]:
         now[:] = [SourceStatus("http://e/metrics", state, reason)]
         narrator.look()
-    assert told == ["http://e/metrics: down: connection refused", "http://e/metrics: ok"]
+    assert told == ["http://e/metrics: connection refused", "http://e/metrics: ok"]

@@ -71,14 +71,20 @@ def run(args: argparse.Namespace) -> int:
 
 def _record(intervals: Iterator[Interval], output: Path) -> tuple[int, Path]:
     """Label the intervals and write them; how many there were, and the file they are in."""
+    from dataclasses import replace
+
+    from collectors.events import events_between
     from collectors.phase.label import Labeller
 
     labeller = Labeller()
     file: RecordingFile | None = None
     checkpoint_due = 0
+    previous: Interval | None = None
     try:
         for interval in intervals:
             tick = labeller.push(interval)
+            tick = replace(tick, events=(*tick.events, *events_between(previous, interval)))
+            previous = interval
             if file is None:
                 file = _begin(output, interval)
             is_due = interval.end >= checkpoint_due

@@ -52,7 +52,10 @@ def recorder_status(recorder: Recorder) -> list[SourceStatus]:
     from collectors.sources import SourceStatus
 
     problem = recorder.status
-    return [SourceStatus("recording", "ok" if problem is None else "paused", problem)]
+    if problem is None:
+        return [SourceStatus("recording", "ok")]
+    reason = problem.removeprefix("recording").lstrip(" :")
+    return [SourceStatus("recording", "paused" if reason.startswith("paused") else "impaired", reason)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,5 +112,5 @@ class Narrator:
         for source, one in now.items():
             before = self._known.get(source, "ok")
             if one.state != before:
-                self.tell(f"{source}: {one.state}{f': {one.reason}' if one.reason else ''}")
+                self.tell(f"{source}: {one.reason or one.state}")
             self._known[source] = one.state
