@@ -1,0 +1,88 @@
+"""One moment of what is looked at: everything a panel needs to draw itself, and nothing of Textual."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, tzinfo
+from typing import Literal
+
+from collectors.model import HOST, Label, Tick
+from collectors.sources import SourceStatus
+from dashboard.arrange import Arrangement
+from dashboard.format import NANOSECONDS, Units
+from dashboard.palette import Palette
+from dashboard.state import History, View
+from dashboard.tracks import Column
+
+Mode = Literal["live", "paused", "inspect", "replay", "playing"]
+
+QUANTILE_SECONDS = 60.0
+"""Latencies are quantiles over this much time: single intervals see too few requests."""
+ODD_SECONDS = 5.0
+"""A GPU is compared with its peers over this much time, so that the sentence about it stands still."""
+_SHORTEST_STEP = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Playback:
+    """Where a replay stands. Times are wall-clock nanoseconds; `strip` is the whole recording in columns."""
+
+    start: int
+    end: int
+    position: int
+    playing: bool
+    speed: float
+    following: bool
+    strip: tuple[ScrubberCell, ...] = ()
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScrubberCell:
+    """One column of the whole recording: seconds by phase, whether nothing was recorded, events in it."""
+
+    seconds: tuple[float, float, float, float, float]
+    gap: bool
+    event: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What all panels show now."""
+
+    palette: Palette
+    history: History
+    view: View
+    tick: Tick | None
+    arrangement: Arrangement
+    units: Units
+    mode: Mode
+    now: int
+    host_name: str
+    statuses: Sequence[SourceStatus] = ()
+    zone: tzinfo = UTC
+    interval: float = 1.0
+    playback: Playback | None = None
+    keys: Sequence[tuple[str, str]] = ()
+
+    @property
+    def label(self) -> Label | None:
+        return None if self.tick is None else self.tick.labels.get(HOST)
+
+    @property
+    def step(self) -> int:
+        """Nanoseconds in one column: whole intervals, at least 2 s."""
+        length = max(self.interval, 0.01)
+        return round(max(1, -(-_SHORTEST_STEP // length)) * length * NANOSECONDS)
+
+    def columns(self, count: int) -> list[Column]:
+        """The visible columns, newest last; empty before the first interval."""
+        end = self.view.end()
+        return [] if end is None or count < 1 else self.history.columns(end, self.step, count)
+
+    def recent(self, seconds: float) -> list[Tick]:
+        """The ticks up to the one looked at, over that much time."""
+        if self.tick is None:
+            return []
+        return self.history.before(self.tick.interval.sequence, seconds)

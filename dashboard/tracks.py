@@ -1,0 +1,264 @@
+"""What is drawn as history: a few numbers of each interval, in flat arrays, bucketed into columns.
+
+One column of a screen is one fixed step of time, aligned to the wall clock. An interval belongs to
+the column its middle lies in; nothing is ever rescaled or interpolated, and what no interval
+covers is a gap.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
+
+from collectors.model import HOST, Label, Phase, Tick
+from collectors.phase.rules import phase_seconds
+from collectors.readings import EngineReading, GpuReading
+
+NAN = math.nan
+PHASES = ("prefill", "decode", "idle", "waiting", "unknown")
+LINES = ("sm", "tensor", "dram", "dram_rate", "kernel", "memory", "power", "cpu", "prompt", "generation", "running")
+"""sm, tensor, dram, kernel, memory and cpu are ratios, the mean over the GPUs that have them;
+dram_rate is bytes/s per GPU, power watts of all GPUs, prompt and generation tokens/s of all engines."""
+
+_TRIM = 256
+_TOLERANCE = 0.02
+"""Of a column's step: less than that uncovered is jitter of the clock, not a gap."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One step of time on the screen.
+
+    `seconds` are the phases' seconds in the order of `PHASES`; `gap` is the time that has passed
+    in this column and that no interval covers. `first` and `last` are row numbers (last exclusive).
+    """
+
+    start: int
+    seconds: tuple[float, float, float, float, float]
+    gap: float
+    provisional: bool
+    lines: tuple[float, ...]
+    first_sequence: int | None
+    last_sequence: int | None
+
+    @property
+    def empty(self) -> bool:
+        return self.first_sequence is None and not self.gap
+
+
+_NO_LINES = (NAN,) * len(LINES)
+
+
+class Tracks:
+    """The rows of up to `keep_seconds`, oldest first.
+
+    Times here are on the *axis*: wall-clock nanoseconds that never go back. When the clock steps
+    back the axis goes on where it was, so that no interval hides another; `wall_time` says what
+    the clock showed.
+    """
+
+    def __init__(self, keep_seconds: float, max_rows: int) -> None:
+        self._keep = round(keep_seconds * 1e9)
+        self._max_rows = max_rows
+        self.sequences = array("q")
+        self.ends = array("q")
+        self._lengths = array("q")
+        self._shifts = array("q")
+        self._settled = array("b")
+        self._durations = array("d")
+        self._phases = tuple(array("f") for _ in PHASES)
+        self._lines = tuple(array("f") for _ in LINES)
+        self._columns: dict[int, Column] = {}
+        self._step = 0
+
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+    def append(self, tick: Tick) -> int:
+        """Adds the row of a tick newer than all others; returns its end on the axis."""
+        interval = tick.interval
+        length = max(1, interval.end - interval.start)
+        shift = self._shifts[-1] if self._shifts else 0
+        if self.ends and interval.start + shift < self.ends[-1] - length // 2:
+            shift = self.ends[-1] - interval.start
+        end = interval.end + shift
+        if self.ends:
+            self._forget(self.ends[-1] - self._lengths[-1] // 2)
+        self.sequences.append(interval.sequence)
+        self.ends.append(end)
+        self._lengths.append(length)
+        self._shifts.append(shift)
+        self._durations.append(interval.duration)
+        label = tick.labels.get(HOST)
+        self._settled.append(0)
+        for track in self._phases:
+            track.append(0.0)
+        self._write_phase(len(self.sequences) - 1, label.phase if label else Phase())
+        for track, value in zip(self._lines, measures(tick), strict=True):
+            track.append(value)
+        self._forget(end - length // 2)
+        self._trim()
+        return end
+
+    def settle(self, label: Label) -> None:
+        """Puts a settled label of the host in place of the provisional one."""
+        row = self.row_of(label.sequence)
+        if row is not None:
+            self._write_phase(row, label.phase)
+            self._forget(self.ends[row] - self._lengths[row] // 2)
+
+    def row_of(self, sequence: int) -> int | None:
+        row = bisect_left(self.sequences, sequence)
+        return row if row < len(self.sequences) and self.sequences[row] == sequence else None
+
+    def value(self, row: int, line: str) -> float | None:
+        """One number of `LINES` in one row; None where it is missing."""
+        value = self._lines[LINES.index(line)][row]
+        return value if value == value else None
+
+    def row_at(self, axis_ns: int) -> int | None:
+        """The row whose interval holds that moment, or the last one before it."""
+        if not self.ends:
+            return None
+        row = bisect_left(self.ends, axis_ns)
+        if row < len(self.ends) and self.ends[row] - self._lengths[row] < axis_ns:
+            return row
+        return max(0, row - 1)
+
+    def wall_time(self, axis_ns: int) -> int:
+        """What the clock showed at a moment of the axis."""
+        row = self.row_at(axis_ns)
+        return axis_ns if row is None else axis_ns - self._shifts[row]
+
+    def shift_now(self) -> int:
+        return self._shifts[-1] if self._shifts else 0
+
+    def start(self) -> int:
+        """Where the oldest row begins on the axis."""
+        return self.ends[0] - self._lengths[0]
+
+    def columns(self, end: int, step: int, count: int) -> list[Column]:
+        """The `count` columns of `step` nanoseconds whose last one holds the moment before `end`."""
+        if step != self._step:
+            self._columns.clear()
+            self._step = step
+        last = (end - 1) // step
+        return [self._column(index) for index in range(last - count + 1, last + 1)]
+
+    def _column(self, index: int) -> Column:
+        found = self._columns.get(index)
+        if found is None:
+            found = self._bucket(index * self._step, (index + 1) * self._step)
+            if len(self) and found.start < self.ends[-1]:
+                self._columns[index] = found
+        return found
+
+    def _bucket(self, start: int, end: int) -> Column:
+        first, last = self._rows_of(start, end)
+        elapsed = min(end, self.ends[-1]) - max(start, self.start()) if len(self) else 0
+        covered = sum(self._lengths[first:last])
+        gap = elapsed - covered if elapsed > 0 else 0
+        if gap < (end - start) * _TOLERANCE or not self._uncovered(first, last, start, end):
+            gap = 0
+        if first == last:
+            return Column(start, (0.0,) * 5, gap / 1e9, False, _NO_LINES, None, None)
+        return Column(
+            start=start,
+            seconds=tuple(sum(track[first:last]) for track in self._phases),  # type: ignore[arg-type]
+            gap=gap / 1e9,
+            provisional=not all(self._settled[first:last]),
+            lines=tuple(_mean(track[first:last]) for track in self._lines),
+            first_sequence=self.sequences[first],
+            last_sequence=self.sequences[last - 1],
+        )
+
+    def _rows_of(self, start: int, end: int) -> tuple[int, int]:
+        """Rows whose middle lies in [start, end): neighbours of the two edges decide."""
+        first, last = bisect_right(self.ends, start), bisect_right(self.ends, end)
+        while first < len(self.ends) and self.ends[first] - self._lengths[first] / 2 < start:
+            first += 1
+        while last < len(self.ends) and self.ends[last] - self._lengths[last] / 2 < end:
+            last += 1
+        return first, max(first, last)
+
+    def _uncovered(self, first: int, last: int, start: int, end: int) -> bool:
+        """Whether the rows around leave time open, rather than straddling the column's edges."""
+        if first == last:
+            return first == 0 or first == len(self) or self.ends[first] - self._lengths[first] > self.ends[first - 1]
+        rows = range(max(1, first), min(len(self), last + 1))
+        return any(
+            self.ends[row] - self._lengths[row] - self.ends[row - 1] > (end - start) * _TOLERANCE for row in rows
+        )
+
+    def _write_phase(self, row: int, phase: Phase) -> None:
+        seconds = phase_seconds(phase, self._durations[row])
+        for track, name in zip(self._phases, PHASES, strict=True):
+            track[row] = seconds[name]
+        self._settled[row] = phase.settled
+
+    def _forget(self, axis_ns: int) -> None:
+        if self._step:
+            self._columns.pop(axis_ns // self._step, None)
+
+    def _trim(self) -> None:
+        if len(self) <= self._max_rows and self.ends[-1] - self.ends[min(_TRIM, len(self) - 1)] <= self._keep:
+            return
+        cut = max(bisect_left(self.ends, self.ends[-1] - self._keep), len(self) - self._max_rows)
+        del self.sequences[:cut], self.ends[:cut], self._lengths[:cut], self._shifts[:cut]
+        del self._settled[:cut], self._durations[:cut]
+        for track in (*self._phases, *self._lines):
+            del track[:cut]
+        oldest = self.start() // self._step if self._step else 0
+        self._columns = {index: column for index, column in self._columns.items() if index > oldest}
+
+
+def _mean(values: array[float]) -> float:
+    known = [value for value in values if value == value]
+    return sum(known) / len(known) if known else NAN
+
+
+def measures(tick: Tick) -> tuple[float, ...]:
+    """The numbers of `LINES` for one tick, NaN where missing."""
+    gpus = [gpu for gpu in tick.interval.gpus.values() if gpu.state == "ok"]
+    engines = [engine for engine in tick.interval.engines.values() if engine.state == "ok"]
+    host = tick.interval.host
+    return (
+        _over(gpus, "sm_active_ratio"),
+        _over(gpus, "tensor_active_ratio"),
+        _over(gpus, "dram_active_ratio"),
+        _dram_rate(gpus),
+        _over(gpus, "kernel_active_ratio"),
+        _over(gpus, "memory_active_ratio"),
+        _total([gpu.power_watts for gpu in gpus]),
+        NAN if host is None or host.cpu_ratio is None else host.cpu_ratio,
+        _total([_rate(engine, engine.prompt_tokens) for engine in engines]),
+        _total([_rate(engine, engine.generation_tokens) for engine in engines]),
+        _total([engine.requests_running for engine in engines]),
+    )
+
+
+def _over(gpus: list[GpuReading], name: str) -> float:
+    known = [value for gpu in gpus if (value := getattr(gpu, name)) is not None]
+    return sum(known) / len(known) if known else NAN
+
+
+def _dram_rate(gpus: list[GpuReading]) -> float:
+    rates = [
+        gpu.dram_active_ratio * gpu.dram_peak_bytes_per_second
+        for gpu in gpus
+        if gpu.dram_active_ratio is not None and gpu.dram_peak_bytes_per_second is not None
+    ]
+    return sum(rates) / len(rates) if rates else NAN
+
+
+def _total(values: list[float | None]) -> float:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else NAN
+
+
+def _rate(engine: EngineReading, amount: float | None) -> float | None:
+    if amount is None or not engine.window_seconds:
+        return None
+    return amount / engine.window_seconds

@@ -1,0 +1,101 @@
+"""The verdict: words first, then the evidence, then what to change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from collectors.model import Label
+from dashboard.format import clock
+from dashboard.scene import Scene
+from dashboard.widgets.line import Line, wrap
+from dashboard.widgets.panel import Drawing, Panel
+from dashboard.words import Verdict, missing_reason, verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The label the verdict is made from; `earlier` when it is not the interval looked at."""
+
+    label: Label | None
+    earlier: bool = False
+
+
+def judged(scene: Scene) -> Judged:
+    """The label of the interval looked at.
+
+    Live, while the evidence for the newest interval has not arrived (its label is provisional and
+    unknown), the newest settled one speaks, and the title says of when it is.
+    """
+    label = scene.label
+    if scene.mode == "live" and label is not None and not label.settled and label.phase.label == "unknown":
+        settled = scene.history.last_settled(label.sequence)
+        if settled is not None:
+            return Judged(settled, earlier=True)
+    return Judged(label)
+
+
+class VerdictPanel(Panel):
+    """What the time goes into and what holds the work back."""
+
+    def draw(self, scene: Scene, width: int, height: int) -> Drawing:
+        palette = scene.palette
+        chosen = judged(scene)
+        if scene.tick is None:
+            return Drawing(Line().add("Verdict", palette.dim))
+        said = verdict(chosen.label, scene.tick, missing_reason(scene))
+        lines = _headline(scene, said, chosen.label, width, height)
+        for text in said.advice:
+            room = height - len(lines)
+            if room <= 0:
+                break
+            parts = wrap(text, width - 2)
+            if len(parts) > room:
+                parts = [*parts[: room - 1], " ".join(parts[room - 1 :])]
+            for n, part in enumerate(parts):
+                line = Line().add(f"{palette.glyphs.arrow} " if n == 0 else "  ", palette.dim)
+                lines.append(line.foreign(part, palette.text, width - 2, palette.glyphs.ellipsis))
+        return Drawing(Line().add("Verdict", palette.dim), _confidence(scene, chosen), lines)
+
+
+def _headline(scene: Scene, said: Verdict, label: Label | None, width: int, height: int) -> list[Line]:
+    """The words, and the evidence behind them on the same line or the next."""
+    palette = scene.palette
+    phase = "unknown" if label is None else label.phase.label
+    strong = palette.strong + palette.phase(phase) if phase in ("prefill", "decode") else palette.strong
+    words = said.phase + said.joint + said.limit
+    line = Line()
+    if len(words) > width:
+        parts = wrap(words, width)
+        lines = [Line().add(part, palette.strong) for part in parts[: max(1, height)]]
+    else:
+        line.add(said.phase, strong).add(said.joint, palette.text).add(said.limit, palette.strong)
+        lines = [line]
+    if not said.evidence:
+        return lines
+    room = width - line.cells - 2
+    if line.cells and room >= 24 and (len(wrap(said.evidence, room)) == 1 or height <= 1):
+        line.add("  ", palette.base).foreign(said.evidence, palette.dim, room, palette.glyphs.ellipsis)
+        return lines
+    if len(lines) < height:
+        lines.append(Line().foreign(said.evidence, palette.dim, width, palette.glyphs.ellipsis))
+    return lines
+
+
+def _confidence(scene: Scene, chosen: Judged) -> Line:
+    """How sure, and whether it can still change."""
+    palette, label = scene.palette, chosen.label
+    line = Line()
+    if label is None:
+        return line
+    if chosen.earlier:
+        tick = scene.history.tick(label.sequence)
+        when = clock(tick.interval.end, scene.zone) if tick is not None else "earlier"
+        line.add(f"as of {when}, newer evidence not in yet   ", palette.text)
+    elif not label.settled:
+        line.add("provisional   ", palette.text)
+    if label.phase.label == "unknown":
+        return line
+    line.add(f"{label.phase.confidence} confidence", palette.dim)
+    if label.phase.error is not None and label.phase.prefill_share is not None:
+        line.add(f"   ±{round(label.phase.error * 100)} points", palette.dim)
+    return line

@@ -1,0 +1,204 @@
+"""Judgements in words: the verdict, which GPU is odd, why something is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from collectors.model import BottleneckName, Label, Tick
+from collectors.readings import GpuReading
+from dashboard.format import duration
+from dashboard.scene import ODD_SECONDS, Scene
+
+ENGINE_NAMES: Mapping[str, str] = {
+    "vllm": "vLLM", "sglang": "SGLang", "llamacpp": "llama.cpp", "tgi": "TGI", "trtllm": "TensorRT-LLM",
+}  # fmt: skip
+
+_BOUND: Mapping[BottleneckName, tuple[str, str]] = {
+    "compute": ("bound by ", "compute"),
+    "memory-bandwidth": ("bound by ", "memory bandwidth"),
+    "kv-capacity": ("held back by ", "KV-cache capacity"),
+    "scheduler": ("held back by ", "the scheduler's limit"),
+    "host": ("held back by ", "the host"),
+    "network": ("bound by ", "the network"),
+    "power": ("held back by ", "power or heat"),
+}
+_PHASE_WORDS: Mapping[str, str] = {
+    "prefill": "Prefill-dominated",
+    "decode": "Decode-dominated",
+    "mixed": "Prefill and decode mixed",
+}
+BEHIND = 0.15
+"""A GPU this much below the median of its peers is named."""
+_BUSY_ENOUGH = 0.10
+"""Peers whose median is lower are too idle to compare."""
+THROTTLED = 0.10
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A judgement: `phase` is in the phase's colour, `limit` in bold; `evidence` follows, `advice` lines below."""
+
+    phase: str
+    joint: str = ""
+    limit: str = ""
+    evidence: str = ""
+    advice: tuple[str, ...] = ()
+
+
+def verdict(label: Label | None, tick: Tick | None, reason: str | None) -> Verdict:
+    """What one interval's label says, words first. `reason` explains an unknown phase."""
+    if label is None:
+        return Verdict("Unknown", evidence=reason or "no label for this interval yet")
+    phase, bottleneck = label.phase, label.bottleneck
+    name = bottleneck.admission if bottleneck.admission not in (None, "unknown") else bottleneck.name
+    if phase.label == "idle":
+        return Verdict("Idle", ": ", "no requests", _unless(bottleneck.why, "no requests"), bottleneck.advice)
+    if phase.label == "unknown":
+        return Verdict(
+            "Unknown", evidence=bottleneck.why or reason or "nothing tells the phases apart", advice=bottleneck.advice
+        )
+    if phase.label == "waiting":
+        bound = _BOUND.get(name) if name else None
+        joint, limit = (", ", "".join(bound)) if bound else (": ", "requests are present, the hardware is not busy")
+        return Verdict("Waiting", joint, limit, bottleneck.why, bottleneck.advice)
+    words = _PHASE_WORDS[phase.label]
+    if bottleneck.name == "demand":
+        return Verdict(
+            words, "; ", "nothing is wrong", _joined("demand is the limit", bottleneck.why), bottleneck.advice
+        )
+    bound = _BOUND.get(bottleneck.name)
+    if bound is None:
+        return Verdict(words, "; ", "what limits it is unknown", bottleneck.why or reason or "", bottleneck.advice)
+    return Verdict(words, f" and {bound[0]}", bound[1], bottleneck.why, bottleneck.advice)
+
+
+def _unless(text: str, said: str) -> str:
+    return "" if text == said else text
+
+
+def _joined(*parts: str) -> str:
+    return " · ".join(part for part in parts if part)
+
+
+def no_gpu_reason(scene: Scene) -> str:
+    """Why there is no GPU to show, in one line."""
+    for status in scene.statuses:
+        if status.source == "gpu" and status.reason:
+            return status.reason
+    if scene.tick is not None:
+        for gap in scene.tick.interval.gaps:
+            if gap.source == "gpu":
+                return gap.reason
+    return "none found" if scene.playback is None else "none in this recording"
+
+
+def missing_reason(scene: Scene) -> str | None:
+    """The first thing that is missing from the interval looked at, in one line."""
+    if scene.tick is None:
+        return None
+    for gap in scene.tick.interval.gaps:
+        if gap.source != "gpu":
+            return f"{gap.source}: {gap.reason}"
+    if not scene.tick.interval.engines:
+        return "no serving engine" + (" was found on this host" if scene.playback is None else " in this recording")
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Odd:
+    """What is odd about a GPU: `critical` when it is lost. `uuids` are the GPUs meant."""
+
+    text: str
+    critical: bool
+    uuids: frozenset[str]
+
+
+def odd_gpus(scene: Scene) -> Odd | None:
+    """The odd ones out in one sentence: lost, stale, behind their peers, or throttled."""
+    if scene.tick is None or not scene.tick.interval.gpus:
+        return None
+    gpus = scene.tick.interval.gpus
+    lost = [gpu for gpu in gpus.values() if gpu.state == "lost"]
+    if lost:
+        return Odd(f"{_named(lost)} lost{_gap_reason(scene, lost)}", True, frozenset(gpu.uuid for gpu in lost))
+    stale = [gpu for gpu in gpus.values() if gpu.state == "stale"]
+    if stale:
+        age = max((gpu.age_seconds or 0.0 for gpu in stale), default=0.0)
+        told = f": last reading {duration(age)} ago" if age else ""
+        return Odd(f"{_named(stale)} not answering{told}", False, frozenset(gpu.uuid for gpu in stale))
+    ticks = scene.recent(ODD_SECONDS) or [scene.tick]
+    return _behind(gpus, ticks) or _throttled(gpus, ticks)
+
+
+def _named(gpus: Sequence[GpuReading]) -> str:
+    numbers = ", ".join(str(gpu.index) for gpu in gpus[:6]) + ("…" if len(gpus) > 6 else "")
+    return f"GPU {numbers} is" if len(gpus) == 1 else f"GPUs {numbers} are"
+
+
+def _gap_reason(scene: Scene, lost: Sequence[GpuReading]) -> str:
+    uuids = {gpu.uuid for gpu in lost}
+    for gap in scene.tick.interval.gaps if scene.tick else ():
+        if any(uuid in gap.source for uuid in uuids):
+            return f": {gap.reason}"
+    return ""
+
+
+def _means(ticks: Sequence[Tick], name: str) -> dict[str, float]:
+    values: dict[str, list[float]] = {}
+    for tick in ticks:
+        for uuid, gpu in tick.interval.gpus.items():
+            value = getattr(gpu, name)
+            if value is not None:
+                values.setdefault(uuid, []).append(value)
+    return {uuid: sum(known) / len(known) for uuid, known in values.items()}
+
+
+def _behind(gpus: Mapping[str, GpuReading], ticks: Sequence[Tick]) -> Odd | None:
+    """The GPU farthest below the median of its peers; three GPUs are needed to say who is odd."""
+    for measure in ("dram_active_ratio", "sm_active_ratio", "kernel_active_ratio"):
+        means = {uuid: value for uuid, value in _means(ticks, measure).items() if uuid in gpus}
+        if len(means) < 3:
+            continue
+        middle = _median(means.values())
+        if middle < _BUSY_ENOUGH:
+            return None
+        uuid = min(means, key=lambda key: means[key])
+        lag = 1 - means[uuid] / middle
+        if lag > BEHIND:
+            cause = _throttling(uuid, ticks)
+            told = f": {cause}" if cause else ""
+            text = f"GPU {gpus[uuid].index} runs {round(lag * 100)} % behind its peers{told}"
+            return Odd(text, False, frozenset((uuid,)))
+        return None
+    return None
+
+
+def _median(values: Iterable[float]) -> float:
+    """As `statistics.median`, whose module is slow to load."""
+    ordered = sorted(values)
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+_THROTTLES = (
+    ("throttle_thermal_ratio", "thermal slowdown"),
+    ("throttle_hardware_ratio", "hardware slowdown"),
+    ("throttle_power_ratio", "power cap"),
+)
+
+
+def _throttling(uuid: str, ticks: Sequence[Tick]) -> str | None:
+    """The largest throttling share of a GPU in words; None below a tenth of the time."""
+    shares = [(_means(ticks, name).get(uuid, 0.0), words) for name, words in _THROTTLES]
+    share, words = max(shares, key=lambda item: item[0])
+    return f"{words} {round(share * 100)} % of the time" if share >= THROTTLED else None
+
+
+def _throttled(gpus: Mapping[str, GpuReading], ticks: Sequence[Tick]) -> Odd | None:
+    told = {uuid: words for uuid in gpus if (words := _throttling(uuid, ticks))}
+    if not told:
+        return None
+    first = next(iter(told))
+    more = f", and {len(told) - 1} more" if len(told) > 1 else ""
+    return Odd(f"GPU {gpus[first].index}: {told[first]}{more}", False, frozenset(told))
