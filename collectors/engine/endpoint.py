@@ -124,7 +124,7 @@ class Endpoint:
         return readings, Gap(self.url, self._reason) if self._reason else None
 
     def status(self) -> SourceStatus:
-        return SourceStatus(self.url, self._state, self._reason)
+        return SourceStatus(self.url, self._state if self._reason else "ok", self._reason)
 
     def _read(self) -> _Arrival:
         try:
