@@ -116,9 +116,14 @@ def test_sockets_are_those_of_all_the_processes_that_may_be_looked_into(tmp_path
 def test_a_real_child_and_its_socket_are_seen() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         child = subprocess.Popen(
-            [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=(listening.fileno(),)
+            [sys.executable, "-c", "print(flush=True); input()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=(listening.fileno(),),
         )
         try:
+            assert child.stdout is not None
+            child.stdout.readline()  # before that its command line may not be there yet
             assert child.pid in descendants(ProcessTable().refresh(), os.getpid())
             inode = os.fstat(listening.fileno()).st_ino
             assert inode in (sockets_of("/proc", (child.pid,)) or ())
