@@ -24,10 +24,12 @@ from collectors.store_schema import (
     HISTOGRAM_SUM_SCALE,
     LABEL_RATIOS,
     LABEL_SCALE,
+    PHRASE_SEPARATOR,
     SHARES,
     SOURCES,
     Source,
     histogram_columns,
+    quoted,
     unscaled,
 )
 from collectors.text import clean
@@ -93,39 +95,43 @@ class _SourceReader:
         self._histograms = tuple(
             spec.name for spec in source.histograms if present.issuperset(histogram_columns(spec.name))
         )
-        columns = ["r.sequence", "r.entity", "r.facts"]
-        columns += [unscaled(spec.name, scales[spec.name], spec.name in source.whole) for spec in numbers]
+        columns = ["r.sequence", "r.facts"]
+        columns += [unscaled(spec.name, scales[spec.name], whole=spec.name in source.whole) for spec in numbers]
         for name in self._histograms:
-            layout, _, total = histogram_columns(name)
-            columns += [f"r.{layout}", f"r.{total} / {HISTOGRAM_SUM_SCALE}.0"]
+            layout, counts, total = histogram_columns(name)
+            columns += [f"r.{layout}", f"r.{counts}", f"r.{total} / {HISTOGRAM_SUM_SCALE}.0"]
         self._select = f"SELECT {', '.join(columns)} FROM {source.name} r {_RANGE} ORDER BY r.sequence, r.entity"
         self._connection = connection
         self._facts = _Remembered(self._load_facts)
-        facts = _columns(connection, source.facts)
-        self._texts = tuple(spec.name for spec in source.texts if spec.name in facts)
+        present = _columns(connection, source.facts)
+        self._texts = tuple(spec.name for spec in source.texts if spec.name in present)
+        steady = [spec for spec in source.steady if spec.name in present and spec.name in scales]
+        self._steady = tuple(spec.name for spec in steady)
+        columns = [f"f.{quoted(name)}" for name in self._texts]
+        columns += [unscaled(spec.name, scales[spec.name], whole=False, row="f") for spec in steady]
+        self._select_facts = f"SELECT {', '.join(columns)} FROM {source.facts} f WHERE f.id = ?"
 
     def _load_facts(self, number: int) -> dict[str, Any]:
-        names = ", ".join(f'"{name}"' for name in self._texts)
-        row = one(self._connection, f"SELECT {names} FROM {self._source.facts} WHERE id = ?", number)
-        facts: dict[str, Any] = {name: _cleaned(text) for name, text in zip(self._texts, row, strict=True)}
+        row = one(self._connection, self._select_facts, number)
+        texts = len(self._texts)
+        facts: dict[str, Any] = {name: _cleaned(text) for name, text in zip(self._texts, row[:texts], strict=True)}
         if "gpus" in facts:
             facts["gpus"] = tuple(facts["gpus"].split(",")) if facts["gpus"] else ()
+        facts.update(zip(self._steady, row[texts:], strict=True))
         return facts
 
-    def rows(
-        self, first: int, last: int, histogram: Callable[[int, int, int, float], Histogram]
-    ) -> Iterator[tuple[int, Reading]]:
-        """(sequence, reading) of a range; `histogram` makes one of (sequence, entity, layout, sum)."""
-        numbers, count = self._numbers, 3 + len(self._numbers)
+    def rows(self, first: int, last: int, bounds: _Remembered[tuple[float, ...]]) -> Iterator[tuple[int, Reading]]:
+        """(sequence, reading) of a range of intervals."""
+        numbers, count = self._numbers, 2 + len(self._numbers)
         make = self._source.reading
         for row in self._connection.execute(self._select, (first, last)).fetchall():
-            values = dict(zip(numbers, row[3:count], strict=True))
-            values.update(self._facts[row[2]])
+            values = dict(zip(numbers, row[2:count], strict=True))
+            values.update(self._facts[row[1]])
             at = count
             for name in self._histograms:
                 if row[at] is not None:
-                    values[name] = histogram(row[0], row[1], row[at], row[at + 1])
-                at += 2
+                    values[name] = _histogram(bounds[row[at]], row[at + 1], row[at + 2])
+                at += 3
             yield row[0], make(**values)
 
 
@@ -153,13 +159,13 @@ class FileReader:
         self._entities = _Remembered(self._load_entity)
         self._layouts = _Remembered(self._load_layout)
         self._verdicts = _Remembered(self._load_verdict)
-        self._remarks = _Remembered(self._load_remark)
+        self._phrases = _Remembered(self._load_phrase)
         self._causes = _Remembered(self._load_cause)
         present = _columns(connection, "label")
         self._shares = tuple(name for name, column in SHARES if column in present)
         ratios = [*LABEL_RATIOS, *(column for _, column in SHARES if column in present)]
         self._select_labels = (
-            "SELECT r.sequence, r.entity, r.verdict, r.remark"
+            "SELECT r.sequence, r.entity, r.verdict, r.why, r.advice"
             + "".join(f", r.{column} / {LABEL_SCALE}.0" for column in ratios)
             + f" FROM label r {_RANGE} ORDER BY r.sequence, r.entity"
         )
@@ -190,9 +196,9 @@ class FileReader:
     def _intervals(self, first: int, last: int) -> list[Interval]:
         query = f"SELECT r.sequence, r.start_ns, r.end_ns, r.seconds FROM interval r {_RANGE} ORDER BY r.sequence"
         moments = self._connection.execute(query, (first, last)).fetchall()
-        hosts = dict(self._host.rows(first, last, _no_histogram))
-        gpus = _grouped(self._gpu.rows(first, last, _no_histogram))
-        engines = _grouped(self._engine.rows(first, last, self._histograms(first, last)))
+        hosts = dict(self._host.rows(first, last, self._layouts))
+        gpus = _grouped(self._gpu.rows(first, last, self._layouts))
+        engines = _grouped(self._engine.rows(first, last, self._layouts))
         gaps = _grouped(self._gaps(first, last))
         return [
             Interval(
@@ -217,21 +223,6 @@ class FileReader:
         finally:
             self._connection.execute("ROLLBACK")
 
-    def _histograms(self, first: int, last: int) -> Callable[[int, int, int, float], Histogram]:
-        buckets: dict[tuple[int, int, int], list[tuple[int, int]]] = defaultdict(list)
-        query = f"SELECT r.sequence, r.entity, r.layout, r.bucket, r.count FROM histogram_bucket r {_RANGE}"
-        for sequence, entity, layout, bucket, count in self._connection.execute(query, (first, last)).fetchall():
-            buckets[sequence, entity, layout].append((bucket, count))
-
-        def make(sequence: int, entity: int, layout: int, total: float) -> Histogram:
-            bounds = self._layouts[layout]
-            counts = [0] * (len(bounds) + 1)
-            for bucket, count in buckets.get((sequence, entity, layout), ()):
-                counts[bucket] = count
-            return Histogram(bounds, tuple(counts), total)
-
-        return make
-
     def _gaps(self, first: int, last: int) -> Iterator[tuple[int, Gap]]:
         query = f"SELECT r.sequence, r.cause FROM gap r {_RANGE} ORDER BY r.sequence, r.position"
         for sequence, cause in self._connection.execute(query, (first, last)).fetchall():
@@ -241,15 +232,15 @@ class FileReader:
         names = self._shares
         for row in self._connection.execute(self._select_labels, (first, last)).fetchall():
             phase, resource = self._verdicts[row[2]]
-            why, advice = self._remarks[row[3]]
-            shares = {name: share for name, share in zip(names, row[7:], strict=True) if share is not None}
+            why = PHRASE_SEPARATOR.join(self._spelled(row[3]))
+            shares = {name: share for name, share in zip(names, row[8:], strict=True) if share is not None}
             yield (
                 row[0],
                 Label(
                     row[0],
                     self._entities[row[1]],
-                    Phase(phase[0], True, row[4], row[5], row[6], phase[1], phase[2], phase[3]),
-                    Bottleneck(resource[0], resource[1], resource[2], shares, resource[3], why, advice),
+                    Phase(phase[0], True, row[5], row[6], row[7], phase[1], phase[2], phase[3]),
+                    Bottleneck(resource[0], resource[1], resource[2], shares, resource[3], why, self._spelled(row[4])),
                 ),
             )
 
@@ -306,9 +297,12 @@ class FileReader:
         phase = (label if label in PHASE_LABELS else "unknown", clean(confidence), told, rule_version)
         return phase, tuple(_cleaned(text) for text in bottleneck)
 
-    def _load_remark(self, number: int) -> tuple[str, tuple[str, ...]]:
-        why, advice = one(self._connection, "SELECT why, advice FROM remark WHERE id = ?", number)
-        return clean(why, _TEXT_LIMIT), tuple(clean(str(line), _TEXT_LIMIT) for line in json.loads(advice))
+    def _spelled(self, phrases: str) -> tuple[str, ...]:
+        """The phrases of a JSON array of their numbers."""
+        return () if phrases == "[]" else tuple(self._phrases[int(number)] for number in phrases[1:-1].split(","))
+
+    def _load_phrase(self, number: int) -> str:
+        return clean(one(self._connection, "SELECT text FROM phrase WHERE id = ?", number)[0], _TEXT_LIMIT)
 
     def _load_cause(self, number: int) -> Gap:
         source, reason = one(self._connection, "SELECT source, reason FROM gap_cause WHERE id = ?", number)
@@ -335,5 +329,8 @@ def _grouped(pairs: Iterator[tuple[int, T]]) -> dict[int, list[T]]:
     return groups
 
 
-def _no_histogram(sequence: int, entity: int, layout: int, total: float) -> Histogram:
-    raise LookupError("this source has no histograms")
+def _histogram(bounds: tuple[float, ...], stored: str, total: float) -> Histogram:
+    counts = [0] * (len(bounds) + 1)
+    for bucket, count in dict(json.loads(stored)).items():
+        counts[int(bucket)] = int(count)
+    return Histogram(bounds, tuple(counts), total)

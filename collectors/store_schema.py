@@ -1,7 +1,7 @@
 """The tables of a recording, derived from the fields of the readings.
 
 One STRICT table per source holds its numbers as integers in scaled base units, keyed
-(sequence, entity). Texts repeat for hours, so each distinct combination of them stands once in a
+(sequence, entity). Texts, and numbers that stay for hours, stand once per distinct combination in a
 facts table that the rows point to. Views put names, times and base units back together for whoever
 reads the file with plain SQL. docs/recording.md explains all of it to outsiders.
 """
@@ -29,9 +29,20 @@ SHARES: tuple[tuple[str, str], ...] = tuple((name, "share_" + name.replace("-", 
 """Each bottleneck name and the column of its share."""
 
 
+PHRASE_SEPARATOR = " · "
+"""Between the parts of a label's explanation, which stand once each in a table."""
+
 LABEL_RATIOS = ("prefill_share", "busy_ratio", "error")
 LABEL_SCALE = 10_000
 """Stored integers per unit of a label's ratios, which the labeller rounds to four decimals."""
+
+
+_STEADY = {
+    "cpu_cores", "memory_total_bytes", "power_limit_watts", "temperature_limit_celsius", "sm_clock_max_hertz",
+    "memory_clock_hertz", "memory_clock_max_hertz", "dram_peak_bytes_per_second", "tensor_peak_flops_per_second",
+    "requests_limit", "kv_cache_tokens",
+}  # fmt: skip
+"""Numbers that go with the texts, since they rarely change. Any value is stored right either way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +52,7 @@ class Source:
     name: str
     reading: type[Reading]
     texts: tuple[FieldSpec, ...]
+    steady: tuple[FieldSpec, ...]
     numbers: tuple[FieldSpec, ...]
     histograms: tuple[FieldSpec, ...]
     whole: frozenset[str]
@@ -58,11 +70,13 @@ class Source:
 def _source(name: str, reading: type[Reading]) -> Source:
     specs = field_specs(reading)
     hints = get_type_hints(reading)
+    numbers = [spec for spec in specs if spec.kind in ("gauge", "amount")]
     return Source(
         name=name,
         reading=reading,
         texts=tuple(spec for spec in specs if spec.kind == "text"),
-        numbers=tuple(spec for spec in specs if spec.kind in ("gauge", "amount")),
+        steady=tuple(spec for spec in numbers if spec.name in _STEADY),
+        numbers=tuple(spec for spec in numbers if spec.name not in _STEADY),
         histograms=tuple(spec for spec in specs if spec.kind == "histogram"),
         whole=frozenset(spec.name for spec in specs if hints[spec.name] is int),
     )
@@ -79,8 +93,8 @@ HISTOGRAM_SUM_SCALE = 1_000_000
 
 
 def histogram_columns(field: str) -> tuple[str, str, str]:
-    """The columns of one histogram in its source's table: layout, count and sum."""
-    return f"{field}_layout", f"{field}_count", f"{field}_sum"
+    """The columns of one histogram in its source's table: layout, counts and sum."""
+    return f"{field}_layout", f"{field}_counts", f"{field}_sum"
 
 
 def quoted(name: str) -> str:
@@ -88,13 +102,13 @@ def quoted(name: str) -> str:
     return f'"{name}"'
 
 
-def unscaled(name: str, scale: int, whole: bool) -> str:
-    """SQL that gives a stored number of row `r` in base units.
+def unscaled(name: str, scale: int, *, whole: bool, row: str = "r") -> str:
+    """SQL that gives a stored number of a row in base units.
 
     The division is the same IEEE one that `rounded` makes, so that what is read back equals what
     was written to the bit.
     """
-    column = f"r.{quoted(name)}"
+    column = f"{row}.{quoted(name)}"
     if whole:
         return column
     return f"CAST({column} AS REAL)" if scale == 1 else f"{column} / {scale}.0"
@@ -110,11 +124,13 @@ def ddl() -> Iterator[str]:
     for source in SOURCES:
         yield _reading_view(source)
     yield _label_view()
+    yield _latencies_view()
     yield from _VIEWS
 
 
 def _facts_table(source: Source) -> str:
     columns = [f"  {quoted(spec.name)} TEXT -- {spec.help}" for spec in source.texts]
+    columns += [f"  {quoted(spec.name)} INTEGER -- {stored_as(spec)}: {spec.help}" for spec in source.steady]
     return _table(source.facts, ["  id INTEGER PRIMARY KEY", *columns])
 
 
@@ -126,10 +142,10 @@ def _reading_table(source: Source) -> str:
         *(f"  {quoted(spec.name)} INTEGER -- {stored_as(spec)}: {spec.help}" for spec in source.numbers),
     ]
     for spec in source.histograms:
-        layout, count, total = histogram_columns(spec.name)
+        layout, counts, total = histogram_columns(spec.name)
         columns += [
             f"  {layout} INTEGER -- histogram_bound.layout of {spec.help}",
-            f"  {count} INTEGER -- observations",
+            f"  {counts} TEXT -- JSON object: observations by bucket, of the buckets that have any",
             f"  {total} INTEGER -- seconds x {HISTOGRAM_SUM_SCALE}, of all observations together",
         ]
     return _table(source.name, [*columns, "  PRIMARY KEY (sequence, entity)"], without_rowid=True)
@@ -190,18 +206,6 @@ _COMMON = (
         without_rowid=True,
     ),
     _table(
-        "histogram_bucket",
-        [
-            "  sequence INTEGER NOT NULL",
-            "  entity INTEGER NOT NULL",
-            "  layout INTEGER NOT NULL",
-            "  bucket INTEGER NOT NULL",
-            "  count INTEGER NOT NULL -- observations in this bucket alone; buckets without any have no row",
-            "  PRIMARY KEY (sequence, entity, layout, bucket)",
-        ],
-        without_rowid=True,
-    ),
-    _table(
         "verdict",
         [
             "  id INTEGER PRIMARY KEY",
@@ -215,7 +219,7 @@ _COMMON = (
             "  bottleneck_confidence TEXT NOT NULL",
         ],
     ),
-    _table("remark", ["  id INTEGER PRIMARY KEY", "  why TEXT NOT NULL", "  advice TEXT NOT NULL -- JSON array"]),
+    _table("phrase", ["  id INTEGER PRIMARY KEY", "  text TEXT NOT NULL -- part of an explanation, or an advice"]),
     _table("gap_cause", ["  id INTEGER PRIMARY KEY", "  source TEXT NOT NULL", "  reason TEXT NOT NULL"]),
     _table(
         "gap",
@@ -301,7 +305,8 @@ def _label_table() -> str:
             "  sequence INTEGER NOT NULL -- the interval",
             "  entity INTEGER NOT NULL -- entity.id",
             "  verdict INTEGER NOT NULL -- verdict.id",
-            "  remark INTEGER NOT NULL -- remark.id",
+            "  why TEXT NOT NULL -- JSON array of phrase.id: the explanation's parts, joined by ' · '",
+            "  advice TEXT NOT NULL -- JSON array of phrase.id",
             f"  prefill_share INTEGER -- ratio x {LABEL_SCALE}: of busy time",
             f"  busy_ratio INTEGER -- ratio x {LABEL_SCALE}: of wall time",
             f"  error INTEGER -- ratio x {LABEL_SCALE}: stated error of prefill_share",
@@ -318,13 +323,17 @@ def _label_table() -> str:
 def _reading_view(source: Source) -> str:
     columns = ["i.sequence", "i.start_ns", "i.end_ns", "i.seconds", "e.name AS entity"]
     columns += [f"f.{quoted(spec.name)}" for spec in source.texts]
-    columns += [
-        f"{unscaled(spec.name, spec.scale, spec.name in source.whole)} AS {quoted(spec.name)}"
-        for spec in source.numbers
-    ]
+    for row, specs in (("f", source.steady), ("r", source.numbers)):
+        columns += [
+            f"{unscaled(spec.name, spec.scale, whole=spec.name in source.whole, row=row)} AS {quoted(spec.name)}"
+            for spec in specs
+        ]
     for spec in source.histograms:
-        _, count, total = histogram_columns(spec.name)
-        columns += [f"r.{count}", f"r.{total} / {HISTOGRAM_SUM_SCALE}.0 AS {spec.name}_seconds_sum"]
+        _, counts, total = histogram_columns(spec.name)
+        columns += [
+            f"(SELECT sum(value) FROM json_each(r.{counts})) AS {spec.name}_seconds_count",
+            f"r.{total} / {HISTOGRAM_SUM_SCALE}.0 AS {spec.name}_seconds_sum",
+        ]
     return (
         f"CREATE VIEW {source.view} AS SELECT\n  " + ",\n  ".join(columns) + f"\nFROM {source.name} r"
         f" JOIN interval i ON i.sequence = r.sequence JOIN entity e ON e.id = r.entity"
@@ -338,16 +347,37 @@ def _label_view() -> str:
     return (
         "CREATE VIEW labels AS SELECT i.sequence, i.start_ns, i.end_ns, i.seconds, e.name AS entity, v.phase,"
         f" {ratios}, v.confidence, v.evidence, v.rule_version,"
-        f" v.bottleneck, v.resource, v.admission, v.bottleneck_confidence{shares}, m.why, m.advice"
+        f" v.bottleneck, v.resource, v.admission, v.bottleneck_confidence{shares},"
+        f" {_spelled('l.why')} AS why, {_spelled('l.advice')} AS advice"
         "\nFROM label l JOIN interval i ON i.sequence = l.sequence JOIN entity e ON e.id = l.entity"
-        " JOIN verdict v ON v.id = l.verdict JOIN remark m ON m.id = l.remark"
+        " JOIN verdict v ON v.id = l.verdict"
     )
 
 
+def _spelled(phrases: str) -> str:
+    """SQL that joins the phrases of a JSON array of their numbers."""
+    return (
+        f"(SELECT group_concat(text, '{PHRASE_SEPARATOR}') FROM (SELECT p.text FROM json_each({phrases}) j"
+        " JOIN phrase p ON p.id = j.value ORDER BY j.key))"
+    )
+
+
+def _latencies_view() -> str:
+    """Every bucket of every histogram as a row."""
+    selects = []
+    for source in SOURCES:
+        for spec in source.histograms:
+            layout, counts, _ = histogram_columns(spec.name)
+            selects.append(
+                "SELECT i.sequence, i.start_ns, e.name AS entity, b.field, b.bucket, b.upper, j.value AS count"
+                f"\nFROM {source.name} r, json_each(r.{counts}) j JOIN interval i ON i.sequence = r.sequence"
+                f" JOIN entity e ON e.id = r.entity JOIN histogram_bound b ON b.layout = r.{layout}"
+                " AND b.bucket = CAST(j.key AS INTEGER)"
+            )
+    return "CREATE VIEW latencies AS " + "\nUNION ALL ".join(selects)
+
+
 _VIEWS = (
-    "CREATE VIEW latencies AS SELECT i.sequence, i.start_ns, e.name AS entity, b.field, b.bucket, b.upper, h.count"
-    "\nFROM histogram_bucket h JOIN interval i ON i.sequence = h.sequence JOIN entity e ON e.id = h.entity"
-    " JOIN histogram_bound b ON b.layout = h.layout AND b.bucket = h.bucket",
     "CREATE VIEW gaps AS SELECT i.sequence, i.start_ns, i.end_ns, c.source, c.reason"
     "\nFROM gap g JOIN interval i ON i.sequence = g.sequence JOIN gap_cause c ON c.id = g.cause",
     "CREATE VIEW minutes AS SELECT e.name AS entity, m.start_ns,"

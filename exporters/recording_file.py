@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from collectors.model import HOST, RULE_VERSION, Interval, Label, PhaseLabel, Tick
-from collectors.store import create, file_sizes, leave_write_ahead_log, remove
+from collectors.store import create, leave_write_ahead_log, remove
 from exporters.checkpoints import CheckpointWriter
 from exporters.recording_rows import RowWriter, sound
 from exporters.rollups import PhaseSeconds, RollUps
@@ -72,6 +72,7 @@ class RecordingFile:
         autocheckpoint_pages: int = 1000,
     ) -> None:
         self.path = path
+        self._log = path.with_name(path.name + "-wal")
         self.intervals = 0
         self.first_start = first.start
         self.last_sequence: int | None = None
@@ -191,8 +192,10 @@ class RecordingFile:
     @property
     def bytes(self) -> int:
         """Size on disk, with the log; 0 when somebody unlinked the file."""
-        sizes = dict(file_sizes(self.path))
-        return sum(sizes.values()) if self.path in sizes else 0
+        try:
+            return self.path.stat().st_size + self._log.stat().st_size
+        except OSError:
+            return 0
 
     def close(self) -> bool:
         """Writes what was still summed up and folds the log into the file, which is complete then.

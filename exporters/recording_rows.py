@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -17,6 +16,7 @@ from collectors.store_schema import (
     HISTOGRAM_SUM_SCALE,
     LABEL_RATIOS,
     LABEL_SCALE,
+    PHRASE_SEPARATOR,
     SHARES,
     SOURCES,
     Source,
@@ -98,20 +98,35 @@ class _SourceRows:
         for spec in source.histograms:
             columns += histogram_columns(spec.name)
         self.insert = f"INSERT INTO {source.name} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
-        self.facts = Interned(source.facts, len(source.texts))
+        self._facts = Interned(source.facts, len(source.texts) + len(source.steady))
+        self._known_facts: dict[Row, int] = {}
         self._numbers = attrgetter(*(spec.name for spec in source.numbers))
         self._scales = tuple(spec.scale for spec in source.numbers)
-        self._texts = tuple(spec.name for spec in source.texts)
+        self._steady_from = len(source.texts)
+        self._steady_scales = tuple(spec.scale for spec in source.steady)
+        self._fact_values = attrgetter(*(spec.name for spec in (*source.texts, *source.steady)))
 
-    def texts(self, reading: Reading, careful: bool) -> Row:
-        texts = tuple(_text(getattr(reading, name)) for name in self._texts)
-        return tuple(None if text is None else sound(text) for text in texts) if careful else texts
+    def facts(self, connection: sqlite3.Connection, reading: Reading, careful: bool) -> int:
+        """The number of the row of facts, remembered by the reading's own values since it is asked for every time."""
+        values: Row = self._fact_values(reading)
+        known = self._known_facts.get(values)
+        if known is not None:
+            return known
+        if len(self._known_facts) >= _REMEMBERED:
+            self._known_facts.clear()
+        texts = [_text(value) for value in values[: self._steady_from]]
+        if careful:
+            texts = [None if text is None else sound(text) for text in texts]
+        steady = scaled(values[self._steady_from :], self._steady_scales, careful)
+        number = self._known_facts[values] = self._facts.number(connection, (*texts, *steady))
+        return number
+
+    def forget(self) -> None:
+        self._facts.forget()
+        self._known_facts.clear()
 
     def numbers(self, reading: Reading, careful: bool) -> list[int | None]:
-        pairs = zip(self._numbers(reading), self._scales, strict=True)
-        if careful:
-            return [storable(value, scale) for value, scale in pairs]
-        return [None if value is None else round(value * scale) for value, scale in pairs]
+        return scaled(self._numbers(reading), self._scales, careful)
 
 
 class RowWriter:
@@ -127,16 +142,18 @@ class RowWriter:
         self._sources = tuple(_SourceRows(source) for source in SOURCES)
         self._layouts = Interned("histogram_bound", 3, _layout_rows)
         self._verdicts = Interned("verdict", 8)
-        self._remarks = Interned("remark", 2)
+        self._phrases = Interned("phrase", 1)
+        self._known_spellings: dict[tuple[str, ...], str] = {}
         self._causes = Interned("gap_cause", 2)
 
     def forget(self) -> None:
         """A transaction was rolled back: numbers handed out in it point to nothing."""
         self._entities.forget()
-        for interned in (self._layouts, self._verdicts, self._remarks, self._causes):
+        self._known_spellings.clear()
+        for interned in (self._layouts, self._verdicts, self._phrases, self._causes):
             interned.forget()
         for rows in self._sources:
-            rows.facts.forget()
+            rows.forget()
 
     def entity(self, name: str) -> int:
         return self._entities.number(self._connection, name)
@@ -162,10 +179,9 @@ class RowWriter:
     ) -> None:
         connection = self._connection
         values: list[Row] = []
-        buckets: list[Row] = []
         for name, reading in readings:
             entity = self.entity(sound(name) if careful else name)
-            facts = rows.facts.number(connection, rows.texts(reading, careful))
+            facts = rows.facts(connection, reading, careful)
             row: list[Any] = [sequence, entity, facts, *rows.numbers(reading, careful)]
             for spec in rows.source.histograms:
                 histogram: Histogram | None = getattr(reading, spec.name)
@@ -173,14 +189,9 @@ class RowWriter:
                     row += (None, None, None)
                     continue
                 layout = self._layouts.number(connection, (spec.name, histogram.bounds))
-                row += (layout, histogram.count, round(histogram.sum * HISTOGRAM_SUM_SCALE))
-                buckets += [
-                    (sequence, entity, layout, bucket, count) for bucket, count in enumerate(histogram.counts) if count
-                ]
+                row += (layout, _counts(histogram), round(histogram.sum * HISTOGRAM_SUM_SCALE))
             values.append(tuple(row))
         connection.executemany(rows.insert, values)
-        if buckets:
-            connection.executemany("INSERT INTO histogram_bucket VALUES (?, ?, ?, ?, ?)", buckets)
 
     def _gaps(self, sequence: int, gaps: tuple[Gap, ...], careful: bool) -> None:
         rows = []
@@ -204,18 +215,32 @@ class RowWriter:
             bottleneck.admission,
             bottleneck.confidence,
         )
-        remark = (bottleneck.why, json.dumps(bottleneck.advice) if bottleneck.advice else "[]")
-        name = label.entity
-        if careful:
-            name, remark = sound(name), (sound(remark[0]), remark[1])
+        name = sound(label.entity) if careful else label.entity
+        shares = bottleneck.shares.get
+        ratios = [phase.prefill_share, phase.busy_ratio, phase.error, *map(shares, BOTTLENECK_NAMES)]
         return (
             label.sequence,
             self.entity(name),
             self._verdicts.number(self._connection, verdict),
-            self._remarks.number(self._connection, remark),
-            *(_scaled(ratio, careful) for ratio in (phase.prefill_share, phase.busy_ratio, phase.error)),
-            *(_scaled(bottleneck.shares.get(share), careful) for share in BOTTLENECK_NAMES),
+            self._spelled(tuple(bottleneck.why.split(PHRASE_SEPARATOR)) if bottleneck.why else (), careful),
+            self._spelled(bottleneck.advice, careful),
+            *(
+                [storable(ratio, LABEL_SCALE) for ratio in ratios]
+                if careful
+                else [None if ratio is None else round(ratio * LABEL_SCALE) for ratio in ratios]
+            ),
         )
+
+    def _spelled(self, phrases: tuple[str, ...], careful: bool) -> str:
+        """The phrases' numbers as a JSON array."""
+        known = self._known_spellings.get(phrases)
+        if known is not None:
+            return known
+        if len(self._known_spellings) >= _REMEMBERED:
+            self._known_spellings.clear()
+        numbers = [self._phrases.number(self._connection, (sound(one) if careful else one,)) for one in phrases]
+        spelling = self._known_spellings[phrases] = f"[{','.join(map(str, numbers))}]"
+        return spelling
 
     def events(self, sequence: int, events: Iterable[Event], careful: bool) -> None:
         self._connection.executemany(
@@ -227,14 +252,8 @@ class RowWriter:
         )
 
 
-_LABEL_COLUMNS = ("sequence", "entity", "verdict", "remark", *LABEL_RATIOS, *(column for _, column in SHARES))
+_LABEL_COLUMNS = ("sequence", "entity", "verdict", "why", "advice", *LABEL_RATIOS, *(column for _, column in SHARES))
 _INSERT_LABEL = f"INSERT INTO label ({', '.join(_LABEL_COLUMNS)}) VALUES ({', '.join('?' * len(_LABEL_COLUMNS))})"
-
-
-def _scaled(ratio: float | None, careful: bool) -> int | None:
-    if careful:
-        return storable(ratio, LABEL_SCALE)
-    return None if ratio is None else round(ratio * LABEL_SCALE)
 
 
 def _text(value: str | tuple[str, ...] | None) -> str | None:
@@ -248,6 +267,19 @@ def _fits(histogram: Histogram) -> bool:
         and histogram.count <= _LARGEST
         and storable(histogram.sum, HISTOGRAM_SUM_SCALE) is not None
     )
+
+
+def _counts(histogram: Histogram) -> str:
+    """The buckets that have observations, as a JSON object."""
+    return "{" + ",".join([f'"{bucket}":{count}' for bucket, count in enumerate(histogram.counts) if count]) + "}"
+
+
+def scaled(values: Sequence[float | None], scales: Sequence[int], careful: bool) -> list[int | None]:
+    """The values as stored integers."""
+    pairs = zip(values, scales, strict=True)
+    if careful:
+        return [storable(value, scale) for value, scale in pairs]
+    return [None if value is None else round(value * scale) for value, scale in pairs]
 
 
 def storable(value: float | None, scale: int) -> int | None:

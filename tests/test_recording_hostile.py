@@ -101,11 +101,14 @@ def test_columns_that_other_versions_lack_or_have_on_top_are_no_obstacle(copy: P
     [
         ("DELETE FROM gpu_facts", "points to another that is not there"),
         ("DELETE FROM histogram_bound WHERE upper IS NULL", "bounds are not complete"),
-        ("UPDATE histogram_bucket SET bucket = 99 WHERE bucket = 1", "make no sense"),
+        ("""UPDATE engine SET ttft_counts = '{"99": 1}'""", "make no sense"),
+        ("UPDATE engine SET ttft_counts = 'not json'", "make no sense"),
+        ("UPDATE engine SET ttft_counts = '[1, 2]'", "make no sense"),
         ("UPDATE interval SET start_ns = -5 WHERE sequence = 0", "make no sense"),
         ("DELETE FROM meta WHERE key = 'run'", "make no sense"),
         ("UPDATE meta SET value = 'x' WHERE key = 'interval_seconds'", "make no sense"),
-        ("UPDATE remark SET advice = 'not json'", "make no sense"),
+        ("UPDATE label SET advice = 'x'", "make no sense"),
+        ("DELETE FROM phrase", "points to another that is not there"),
     ],
 )
 def test_values_that_make_no_sense_are_named_as_damage(copy: Path, damage: str, complaint: str) -> None:
