@@ -68,6 +68,19 @@ def read_process(proc: str, pid: int) -> Process | None:
     return Process(pid, int(status[1]), tuple(line.rstrip("\0").split("\0")))
 
 
+def ancestors(processes: Mapping[int, Process], pid: int) -> frozenset[int]:
+    """The processes this one descends from, as far as they are known, without itself.
+
+    What is known of a process may be older than its id's present use, so parents can form a circle.
+    """
+    found: set[int] = set()
+    process = processes.get(pid)
+    while process is not None and process.parent not in found and process.parent != pid:
+        found.add(process.parent)
+        process = processes.get(process.parent)
+    return frozenset(found)
+
+
 def descendants(processes: Mapping[int, Process], root: int) -> frozenset[int]:
     """The process and everything it started, directly or not."""
     children: dict[int, list[int]] = {}

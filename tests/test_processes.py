@@ -9,7 +9,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.processes import CpuMeter, Process, ProcessTable, descendants, read_process, sockets_of
+from collectors.processes import CpuMeter, Process, ProcessTable, ancestors, descendants, read_process, sockets_of
 from tests.live_support import plant, plant_process, plant_socket
 
 
@@ -66,12 +66,20 @@ def test_descendants_are_all_generations_and_the_root() -> None:
     assert descendants(processes, 10) == {10, 11, 12}
 
 
+def test_ancestors_are_all_that_are_known_and_not_the_process_itself() -> None:
+    processes = {pid: Process(pid, parent, ("x",)) for pid, parent in {10: 1, 11: 10, 12: 11, 20: 21, 21: 20}.items()}
+    assert ancestors(processes, 12) == {11, 10, 1}
+    assert ancestors(processes, 20) == {21}
+    assert ancestors(processes, 99) == frozenset()
+
+
 @given(st.dictionaries(st.integers(1, 30), st.integers(0, 30)), st.integers(1, 30))
-def test_descendants_end_even_where_parents_form_a_circle(parents: dict[int, int], root: int) -> None:
+def test_descendants_and_ancestors_end_even_where_parents_form_a_circle(parents: dict[int, int], root: int) -> None:
     processes = {pid: Process(pid, parent, ("x",)) for pid, parent in parents.items()}
     found = descendants(processes, root)
     assert root in found
     assert found <= {root, *parents}
+    assert root not in ancestors(processes, root)
 
 
 def test_cpu_time_is_what_the_processes_used_between_two_looks(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from collectors.clock import Clock
 from collectors.engine.launchers import DEFAULT_PORTS, LAUNCHERS, Launcher, ports_of, recognise
 from collectors.engine.listeners import Listener, listeners
-from collectors.processes import Process, ProcessTable, descendants, sockets_of
+from collectors.processes import Process, ProcessTable, ancestors, descendants, sockets_of
 
 RESCAN_SECONDS = 5.0
 _RETRY_SECONDS = 60.0
@@ -140,10 +140,7 @@ class Discovery:
             if launcher is not None and pid != self._own_pid
         }
         for pid, launcher in recognised.items():
-            parent = processes[pid].parent
-            while parent in processes and parent not in recognised:
-                parent = processes[parent].parent
-            if parent not in recognised:
+            if not recognised.keys() & ancestors(processes, pid):
                 yield pid, launcher
 
     def _candidates(
