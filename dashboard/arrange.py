@@ -141,7 +141,7 @@ def _wishes(width: int, facts: Facts) -> Iterator[tuple[str, int]]:
         yield "reason", 1
     yield from (("verdict", 2), ("events", 1))
     if n and width >= PAIRED_GPUS:
-        yield "gpus", paired
+        yield from (("gpus", paired), ("gpus", paired + 1))
     yield from (("strip", 4), ("strip", 5))
     if n:
         yield "gpus", n + 1
@@ -158,8 +158,8 @@ def _wishes(width: int, facts: Facts) -> Iterator[tuple[str, int]]:
 
 def _placed(width: int, height: int, facts: Facts, framed: bool, rows: _Rows) -> Arrangement:
     phase = rows["strip"] + rows["events"] + rows["lines"] + rows["axis"] + rows["reason"]
-    stacked: list[tuple[str, int]] = [("phase", phase), ("verdict", rows["verdict"])]
-    stacked += [(name, rows[name]) for name in ("gpus", "engines", "host") if rows[name]]
+    stacked: list[tuple[str, int]] = [("phase", phase)]
+    stacked += [(name, rows[name]) for name in ("verdict", "gpus", "engines", "host") if rows[name]]
     stacked[-1] = (stacked[-1][0], stacked[-1][1] + rows.spare)
     beside = width >= SIDE_BY_SIDE and framed and rows["engines"] >= 4
     host_width = min(64, max(40, width // 3))

@@ -20,10 +20,13 @@ _SMALLEST_KEPT = 0.8
 
 
 def percent(ratio: float | None, width: int = 3) -> str:
-    """A ratio as whole percents without the sign, right-aligned: " 58", "100", "  -"."""
+    """A ratio as whole percents without the sign, right-aligned: " 58", "100", "  -".
+
+    Only a width below 3 can be exceeded, by 100 and more.
+    """
     if ratio is None or not math.isfinite(ratio):
         return MISSING.rjust(width)
-    return str(min(max(round(ratio * 100), -(10 ** (width - 1)) + 1), 10**width - 1)).rjust(width)
+    return str(round(min(max(ratio, -0.99), 9.99) * 100)).rjust(width)
 
 
 def whole(value: float | None, width: int) -> str:

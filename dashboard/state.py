@@ -97,6 +97,11 @@ class History:
         return len(self.tracks)
 
     @property
+    def packed_bytes(self) -> int:
+        """What the packed ticks take in memory."""
+        return self._packed_bytes
+
+    @property
     def newest(self) -> Tick | None:
         return next(reversed(self._recent.values()), None)
 

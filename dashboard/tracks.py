@@ -1,8 +1,8 @@
 """What is drawn as history: a few numbers of each interval, in flat arrays, bucketed into columns.
 
-One column of a screen is one fixed step of time, aligned to the wall clock. An interval belongs to
-the column its middle lies in; nothing is ever rescaled or interpolated, and what no interval
-covers is a gap.
+One column of a screen is one fixed step of time, aligned to the wall clock. An interval that lies in
+two columns counts in each by the part of its time that lies there; what no interval covers is a gap.
+Columns are never rescaled: a full one never changes, unless its labels settle.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class Column:
     """One step of time on the screen.
 
     `seconds` are the phases' seconds in the order of `PHASES`; `gap` is the time that has passed
-    in this column and that no interval covers. `first` and `last` are row numbers (last exclusive).
+    in this column and that no interval covers. The sequences are those of the first and the last
+    interval in it.
     """
 
     start: int
@@ -76,6 +77,13 @@ class Tracks:
     def __len__(self) -> int:
         return len(self.sequences)
 
+    @property
+    def nbytes(self) -> int:
+        """What the rows take in memory."""
+        whole: list[array[int]] = [self.sequences, self.ends, self._lengths, self._shifts, self._settled]
+        parts: list[array[float]] = [self._durations, *self._phases, *self._lines]
+        return sum(len(a) * a.itemsize for a in whole) + sum(len(a) * a.itemsize for a in parts)
+
     def append(self, tick: Tick) -> int:
         """Adds the row of a tick newer than all others; returns its end on the axis."""
         interval = tick.interval
@@ -85,7 +93,7 @@ class Tracks:
             shift = self.ends[-1] - interval.start
         end = interval.end + shift
         if self.ends:
-            self._forget(self.ends[-1] - self._lengths[-1] // 2)
+            self._forget(self.ends[-1], self.ends[-1] - self._lengths[-1])
         self.sequences.append(interval.sequence)
         self.ends.append(end)
         self._lengths.append(length)
@@ -98,7 +106,7 @@ class Tracks:
         self._write_phase(len(self.sequences) - 1, label.phase if label else Phase())
         for track, value in zip(self._lines, measures(tick), strict=True):
             track.append(value)
-        self._forget(end - length // 2)
+        self._forget(end, end - length)
         self._trim()
         return end
 
@@ -107,7 +115,7 @@ class Tracks:
         row = self.row_of(label.sequence)
         if row is not None:
             self._write_phase(row, label.phase)
-            self._forget(self.ends[row] - self._lengths[row] // 2)
+            self._forget(self.ends[row], self.ends[row] - self._lengths[row])
 
     def row_of(self, sequence: int) -> int | None:
         row = bisect_left(self.sequences, sequence)
@@ -156,41 +164,40 @@ class Tracks:
         return found
 
     def _bucket(self, start: int, end: int) -> Column:
-        first, last = self._rows_of(start, end)
-        elapsed = min(end, self.ends[-1]) - max(start, self.start()) if len(self) else 0
-        covered = sum(self._lengths[first:last])
-        gap = elapsed - covered if elapsed > 0 else 0
-        if gap < (end - start) * _TOLERANCE or not self._uncovered(first, last, start, end):
-            gap = 0
+        first, last = self._overlapping(start, end)
         if first == last:
-            return Column(start, (0.0,) * 5, gap / 1e9, False, _NO_LINES, None, None)
+            within = min(end, self.ends[-1]) - max(start, self.start()) if len(self) else 0
+            return Column(start, (0.0,) * 5, max(0, within) / 1e9, False, _NO_LINES, None, None)
+        shares = [self._share(row, start, end) for row in range(first, last)]
         return Column(
             start=start,
-            seconds=tuple(sum(track[first:last]) for track in self._phases),  # type: ignore[arg-type]
-            gap=gap / 1e9,
+            seconds=tuple(_weighted(track[first:last], shares) for track in self._phases),  # type: ignore[arg-type]
+            gap=self._gap(first, last, shares, start, end),
             provisional=not all(self._settled[first:last]),
-            lines=tuple(_mean(track[first:last]) for track in self._lines),
+            lines=tuple(_mean(track[first:last], shares) for track in self._lines),
             first_sequence=self.sequences[first],
             last_sequence=self.sequences[last - 1],
         )
 
-    def _rows_of(self, start: int, end: int) -> tuple[int, int]:
-        """Rows whose middle lies in [start, end): neighbours of the two edges decide."""
-        first, last = bisect_right(self.ends, start), bisect_right(self.ends, end)
-        while first < len(self.ends) and self.ends[first] - self._lengths[first] / 2 < start:
-            first += 1
-        while last < len(self.ends) and self.ends[last] - self._lengths[last] / 2 < end:
+    def _overlapping(self, start: int, end: int) -> tuple[int, int]:
+        """The rows of which some part lies between two moments."""
+        first = last = bisect_right(self.ends, start)
+        while last < len(self.ends) and self.ends[last] - self._lengths[last] < end:
             last += 1
-        return first, max(first, last)
+        return first, last
 
-    def _uncovered(self, first: int, last: int, start: int, end: int) -> bool:
-        """Whether the rows around leave time open, rather than straddling the column's edges."""
-        if first == last:
-            return first == 0 or first == len(self) or self.ends[first] - self._lengths[first] > self.ends[first - 1]
-        rows = range(max(1, first), min(len(self), last + 1))
-        return any(
-            self.ends[row] - self._lengths[row] - self.ends[row - 1] > (end - start) * _TOLERANCE for row in rows
-        )
+    def _share(self, row: int, start: int, end: int) -> float:
+        """How much of a row's time lies between two moments, 0 to 1."""
+        length = self._lengths[row]
+        over = min(end, self.ends[row]) - max(start, self.ends[row] - length)
+        return 1.0 if over >= length else max(0.0, over / length)
+
+    def _gap(self, first: int, last: int, shares: list[float], start: int, end: int) -> float:
+        """Seconds of a column that have passed and that no row covers."""
+        passed = min(end, self.ends[-1]) - max(start, self.start())
+        covered = sum(share * length for share, length in zip(shares, self._lengths[first:last], strict=True))
+        gap = passed - covered
+        return gap / 1e9 if gap > (end - start) * _TOLERANCE else 0.0
 
     def _write_phase(self, row: int, phase: Phase) -> None:
         seconds = phase_seconds(phase, self._durations[row])
@@ -198,9 +205,11 @@ class Tracks:
             track[row] = seconds[name]
         self._settled[row] = phase.settled
 
-    def _forget(self, axis_ns: int) -> None:
+    def _forget(self, end: int, start: int) -> None:
+        """Columns that hold any of that time are made anew."""
         if self._step:
-            self._columns.pop(axis_ns // self._step, None)
+            for index in range(start // self._step, end // self._step + 1):
+                self._columns.pop(index, None)
 
     def _trim(self) -> None:
         if len(self) <= self._max_rows and self.ends[-1] - self.ends[min(_TRIM, len(self) - 1)] <= self._keep:
@@ -214,9 +223,18 @@ class Tracks:
         self._columns = {index: column for index, column in self._columns.items() if index > oldest}
 
 
-def _mean(values: array[float]) -> float:
-    known = [value for value in values if value == value]
-    return sum(known) / len(known) if known else NAN
+def _weighted(values: array[float], weights: list[float]) -> float:
+    return sum([value * weight for value, weight in zip(values, weights, strict=True)])
+
+
+def _mean(values: array[float], weights: list[float]) -> float:
+    """The mean of the values that are not missing, by the time they stand for."""
+    total = weight_sum = 0.0
+    for value, weight in zip(values, weights, strict=True):
+        if value == value:
+            total += value * weight
+            weight_sum += weight
+    return total / weight_sum if weight_sum else NAN
 
 
 def measures(tick: Tick) -> tuple[float, ...]:

@@ -46,7 +46,7 @@ class Verdict:
     advice: tuple[str, ...] = ()
 
 
-def verdict(label: Label | None, tick: Tick | None, reason: str | None) -> Verdict:
+def verdict(label: Label | None, reason: str | None) -> Verdict:
     """What one interval's label says, words first. `reason` explains an unknown phase."""
     if label is None:
         return Verdict("Unknown", evidence=reason or "no label for this interval yet")

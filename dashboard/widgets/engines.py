@@ -33,7 +33,7 @@ class EnginesPanel(Panel):
             return Drawing(title, lines=absent or [_none(scene, width)])
         if len(engines) == 1:
             engine = engines[0]
-            lines = _detail(scene, engine, width, height)
+            lines = _detail(scene, engine, width, max(1, height - len(absent)))
             right = Line().foreign(_name(engine), palette.dim, max(0, width // 2), palette.glyphs.ellipsis)
         else:
             lines = _table(scene, engines, width, height - len(absent))

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dashboard.scene import Scene
 from dashboard.widgets.line import Line
 from dashboard.widgets.panel import Drawing, Panel
 
+_ALWAYS = 2
+"""The last ones (help and quit) are kept when not all fit."""
+
 
 class Footer(Panel):
-    """Key and word pairs, as many as fit, the last one (quit) always."""
+    """Key and word pairs, as many as fit."""
 
     def draw(self, scene: Scene, width: int, height: int) -> Drawing:
         palette = scene.palette
+        kept = list(scene.keys)
+        while kept and _width(kept) > width:
+            # Of those that may go the rightmost goes first, as the most important stand first.
+            del kept[-_ALWAYS - 1 if len(kept) > _ALWAYS else 0]
         line = Line().add(" ", palette.base)
-        keys = list(scene.keys)
-        if not keys:
-            return Drawing(Line(), lines=[line])
-        *others, last = keys
-        needed = len(last[0]) + len(last[1]) + 3
-        for key, word in others:
-            if line.cells + len(key) + len(word) + 3 + needed <= width:
-                line.add(key, palette.key).add(f" {word}", palette.dim).add("  ", palette.base)
-        if line.cells + needed - 2 <= width:
-            line.add(last[0], palette.key).add(f" {last[1]}", palette.dim)
+        for key, word in kept:
+            line.add(key, palette.key).add(f" {word}", palette.dim).add("  ", palette.base)
         return Drawing(Line(), lines=[line])
+
+
+def _width(keys: Sequence[tuple[str, str]]) -> int:
+    return sum(len(key) + len(word) + 3 for key, word in keys) - 1

@@ -62,7 +62,7 @@ class Panel(Widget, can_focus=False):
         self._scene = scene
         if self._place is None:
             return
-        rows = self._framed(scene, self._place)
+        rows = self.framed(scene, self._place)
         stale, self._rows = self._rows, rows
         if len(stale) != len(rows):
             self._strips = [row.strip() for row in rows]
@@ -94,7 +94,8 @@ class Panel(Widget, can_focus=False):
     def _base(self) -> Style:
         return Style.null() if self._scene is None else self._scene.palette.base
 
-    def _framed(self, scene: Scene, place: Place) -> list[Line]:
+    def framed(self, scene: Scene, place: Place) -> list[Line]:
+        """All rows of the panel as it stands at a place, its share of the frame included. Pure."""
         palette, base, border = scene.palette, scene.palette.base, scene.palette.border
         inside = place.inside
         drawing = self.draw(scene, inside.width, inside.height)

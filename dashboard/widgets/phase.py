@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from rich.cells import cell_len
 from rich.style import Style
@@ -198,27 +197,35 @@ def event_style(scene: Scene, event: Event) -> tuple[str, Style]:
 
 
 def _events(scene: Scene, columns: Sequence[Column], sides: Gutters) -> Line:
-    """Marks under the strip; the text of each where it fits before the next one."""
+    """Marks under the strip; the text of each right of it where that is free, else left of it."""
     palette, first = scene.palette, columns[0].start
-    placed = scene.history.events_between(first, columns[-1].start + scene.step)
     marks: dict[int, Event] = {}
-    for item in placed:
+    for item in scene.history.events_between(first, columns[-1].start + scene.step):
         x = (item.axis - first) // scene.step
-        known = marks.get(x)
-        if known is None or known.kind == "phase-change":
+        if x not in marks or marks[x].kind == "phase-change":
             marks[x] = item.event
-    line = Line().add(" " * sides.left, palette.base)
     loud = [x for x in sorted(marks) if marks[x].kind != "phase-change"]
-    ends = dict(pairwise([*loud, len(columns) + sides.right - 1]))
-    for x in sorted(marks):
-        if line.cells > sides.left + x:
-            continue
+    pieces: list[tuple[int, Line]] = []
+    free = 0
+    for n, x in enumerate(loud):
         glyph, style = event_style(scene, marks[x])
-        line.to(sides.left + x, palette.base).add(glyph, style)
-        room = ends.get(x, x) - x - 2
-        text = marks[x].text
-        if x in ends and room >= min(cell_len(text), 8) and marks[x].kind != "phase-change":
-            line.add(" ", palette.base).foreign(text, palette.dim, room - 1, palette.glyphs.ellipsis)
+        mark = Line().add(glyph, style)
+        room = (loud[n + 1] if n + 1 < len(loud) else len(columns) + sides.right) - x - 3
+        wanted = cell_len(marks[x].text)
+        if room < wanted and x - free - 1 >= wanted:
+            text = Line().foreign(marks[x].text, palette.dim, wanted).add(" ", palette.base).extend(mark)
+            pieces.append((x - wanted - 1, text))
+            free = x + 2
+        else:
+            if room >= min(wanted, 8):
+                mark.add(" ", palette.base).foreign(marks[x].text, palette.dim, room, palette.glyphs.ellipsis)
+            pieces.append((x, mark))
+            free = x + mark.cells + 1
+    line = Line().add(" " * sides.left, palette.base)
+    quiet = [(x, Line().add(*event_style(scene, marks[x]))) for x in marks if marks[x].kind == "phase-change"]
+    for x, piece in sorted([*pieces, *quiet], key=lambda placed: placed[0]):
+        if line.cells <= sides.left + x:
+            line.to(sides.left + x, palette.base).extend(piece)
     return line
 
 

@@ -42,7 +42,7 @@ class VerdictPanel(Panel):
         chosen = judged(scene)
         if scene.tick is None:
             return Drawing(Line().add("Verdict", palette.dim))
-        said = verdict(chosen.label, scene.tick, missing_reason(scene))
+        said = verdict(chosen.label, missing_reason(scene))
         lines = _headline(scene, said, chosen.label, width, height)
         for text in said.advice:
             room = height - len(lines)

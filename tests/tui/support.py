@@ -1,0 +1,99 @@
+"""A feed under the test's thumb, and screens as lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from collectors.model import Tick
+from collectors.sources import SourceStatus
+from dashboard.app import PhasetopApp
+from dashboard.arrange import arrange
+from dashboard.desk import Desk
+from dashboard.palette import ColorMode, palette
+from dashboard.state import Deliver, Delivery, Feed
+from dashboard.widgets.engines import EnginesPanel
+from dashboard.widgets.footer import Footer
+from dashboard.widgets.gpus import GpusPanel
+from dashboard.widgets.header import Header
+from dashboard.widgets.host import HostPanel
+from dashboard.widgets.panel import Panel
+from dashboard.widgets.phase import PhasePanel
+from dashboard.widgets.scrubber import Scrubber
+from dashboard.widgets.verdict import VerdictPanel
+
+PANELS: tuple[type[Panel], ...] = (
+    Header, PhasePanel, VerdictPanel, GpusPanel, EnginesPanel, HostPanel, Scrubber, Footer,
+)  # fmt: skip
+NAMES = ("header", "phase", "verdict", "gpus", "engines", "host", "scrubber", "footer")
+KEYS = (("space", "pause"), ("?", "help"), ("q", "quit"))
+
+
+class FakeFeed:
+    """Delivers what the test gives it."""
+
+    live = True
+
+    def __init__(self, statuses: Sequence[SourceStatus] = ()) -> None:
+        self.statuses = statuses
+        self.is_stopped = False
+        self._deliver: Deliver | None = None
+
+    def start(self, deliver: Deliver) -> None:
+        self._deliver = deliver
+
+    def give(self, *deliveries: Delivery) -> None:
+        assert self._deliver is not None, "the feed was not started"
+        for delivery in deliveries:
+            self._deliver(delivery)
+
+    def stop(self) -> None:
+        self.is_stopped = True
+
+    def status(self) -> Sequence[SourceStatus]:
+        return self.statuses
+
+
+def desk_of(
+    ticks: Iterable[Tick],
+    *,
+    feed: Feed | None = None,
+    colors: ColorMode = "truecolor",
+    ascii: bool = False,
+    statuses: Sequence[SourceStatus] = (),
+) -> Desk:
+    """A desk that has received those ticks, its clock at the end of the last one."""
+    received = list(ticks)
+    now = received[-1].interval.end if received else 0
+    desk = Desk(feed or FakeFeed(statuses), palette(colors, ascii=ascii), now=lambda: now)
+    for tick in received:
+        desk.arrive(tick)
+    desk.receive()
+    return desk
+
+
+def painted(desk: Desk, width: int, height: int) -> list[str]:
+    """The screen of a desk as lines of text, drawn without a terminal."""
+    arrangement = arrange(width, height, desk.facts())
+    scene = desk.scene(arrangement, KEYS)
+    grid: list[dict[int, str]] = [{} for _ in range(height)]
+    for make, name in zip(PANELS, NAMES, strict=True):
+        place = arrangement.places.get(name)
+        if place is None:
+            continue
+        rows = make(name).framed(scene, place)
+        assert len(rows) == place.height
+        for y, row in enumerate(rows):
+            assert row.cells == place.width, f"{name}, row {y}: {row.cells} cells of {place.width}"
+            grid[place.y + y][place.x] = "".join(text for text, _, _ in row.runs)
+    return ["".join(row[x] for x in sorted(row)) for row in grid]
+
+
+def text_of(app: PhasetopApp) -> list[str]:
+    """What the panels of the running app show, line by line."""
+    height = app.size.height
+    rows: list[dict[int, str]] = [{} for _ in range(height)]
+    for panel in app.screen.query(Panel):
+        region = panel.region
+        for y in range(region.height):
+            rows[region.y + y][region.x] = panel.render_line(y).text
+    return ["".join(row[x] for x in sorted(row)) for row in rows]

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+from rich.cells import cell_len
+from rich.style import Style
+
+from dashboard.palette import ASCII, UNICODE, UNICODE_MONO, ColorMode, Glyphs, Palette, blend, color_mode, palette
+
+MODES: tuple[ColorMode, ...] = ("truecolor", "256", "16", "mono")
+
+
+def relative_luminance(color: str) -> float:
+    channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(style: Style) -> float:
+    assert style.color is not None
+    assert style.bgcolor is not None
+    assert style.color.triplet is not None
+    assert style.bgcolor.triplet is not None
+    pair = [relative_luminance(color.triplet.hex) for color in (style.color, style.bgcolor) if color.triplet]
+    return (max(pair) + 0.05) / (min(pair) + 0.05)
+
+
+@pytest.mark.parametrize("glyphs", [UNICODE, UNICODE_MONO, ASCII])
+def test_every_glyph_is_one_cell_wide(glyphs: Glyphs) -> None:
+    for entry in fields(glyphs):
+        for glyph in getattr(glyphs, entry.name) or "":
+            assert cell_len(glyph) == 1, entry.name
+
+
+def test_the_ascii_glyphs_are_ascii() -> None:
+    assert all((getattr(ASCII, entry.name) or "").isascii() for entry in fields(ASCII))
+
+
+@pytest.mark.parametrize("mode", ["truecolor", "256", "16"])
+def test_phases_warnings_and_text_have_colours_of_their_own(mode: ColorMode) -> None:
+    shown = palette(mode)
+    colors = [shown.prefill, shown.decode, shown.idle, shown.warning, shown.critical, shown.bright]
+    assert len({style.color for style in colors}) == len(colors)
+
+
+def test_without_colour_no_style_has_one_and_the_phases_have_glyphs() -> None:
+    shown = palette("mono")
+    for entry in fields(Palette):
+        style = getattr(shown, entry.name)
+        if isinstance(style, Style):
+            assert style.color is None, entry.name
+            assert style.bgcolor is None, entry.name
+    assert shown.glyphs.prefill != shown.glyphs.decode
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_is_provisional_looks_other_than_what_is_settled(mode: ColorMode) -> None:
+    shown = palette(mode)
+    assert shown.prefill != shown.prefill_dim
+    assert shown.decode != shown.decode_dim
+    for pair in (shown.strip.decode, shown.strip.prefill, shown.strip.decode_on_prefill):
+        assert pair[0] != pair[1]
+
+
+def test_text_that_says_something_can_be_read() -> None:
+    shown = palette("truecolor")
+    for style in (shown.dim, shown.text, shown.bright, shown.prefill, shown.decode, shown.warning):
+        assert contrast(style) >= 4.5
+
+
+def test_colours_are_those_of_the_look() -> None:
+    shown = palette("truecolor")
+    assert shown.prefill.color is not None
+    assert shown.prefill.color.name == "#e69f00"
+    assert shown.decode.color is not None
+    assert shown.decode.color.name == "#56b4e9"
+    assert blend("#ffffff", "#000000", 0.5) == "#808080"
+
+
+@pytest.mark.parametrize(
+    ("system", "no_color", "mode"),
+    [
+        ("truecolor", False, "truecolor"),
+        ("256", False, "256"),
+        ("standard", False, "16"),
+        ("truecolor", True, "mono"),
+        (None, False, "mono"),
+    ],
+)
+def test_the_terminal_and_no_color_decide_the_mode(system: str | None, no_color: bool, mode: ColorMode) -> None:
+    assert color_mode(system, no_color=no_color) == mode
