@@ -13,7 +13,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from statistics import median
 
 from collectors.model import Interval
@@ -88,8 +88,8 @@ def _milliseconds(work: Callable[[Interval], object], intervals: list[Interval])
 
 
 def _dumped(interval: Interval) -> str:
-    readings = [*interval.gpus.values(), *(replace(engine) for engine in interval.engines.values())]
-    return json.dumps([asdict(reading) for reading in readings])
+    gpus = [asdict(gpu) for gpu in interval.gpus.values()]
+    return json.dumps([*gpus, *(asdict(engine) for engine in interval.engines.values())])
 
 
 def main() -> None:

@@ -32,6 +32,11 @@ def test_mixed_windows_with_enough_variety_give_the_costs_back() -> None:
     assert model.is_sure
 
 
+def test_no_prompt_token_costs_more_than_the_wait_for_its_first_token() -> None:
+    saturated = Window(steps=100, generated=800, kv_steps=0.0, prompt=1000, busy=5.0, waited=0.4)
+    assert fit([saturated] * 10).prompt_token <= 0.4 / 1000
+
+
 def test_too_few_windows_are_no_calibration() -> None:
     assert fit([window(100, 400, 0)] * (MIN_WINDOWS - 1)) is UNCALIBRATED
 
@@ -65,19 +70,19 @@ def test_costs_are_never_negative_and_a_prompt_token_never_exceeds_a_step(rows: 
 def test_a_window_is_closed_after_five_seconds_and_dropped_when_interrupted() -> None:
     calibration = Calibration()
     for _ in range(4):
-        calibration.add(100, 400, 0.0, 0.0, 1.0)
+        calibration.add(Window(100, 400, 0.0, 0.0, 1.0))
     calibration.interrupt()
     for _ in range(5):
-        calibration.add(100, 400, 0.0, 0.0, 1.0)
+        calibration.add(Window(100, 400, 0.0, 0.0, 1.0))
     assert len(calibration.windows) == 1
 
 
 def test_a_calibration_read_back_from_json_is_the_same() -> None:
     calibration = Calibration()
     for index in range(37):
-        calibration.add(90 + index, 400, 1e6 + index, 100.0 * (index % 3), 1.0)
+        calibration.add(Window(90 + index, 400, 1e6 + index, 100.0 * (index % 3), 1.0, 0.1 * index))
     again = Calibration.from_json(calibration.to_json())
     assert again.model == calibration.model
-    again.add(1, 2, 3, 4, 5.0)
-    calibration.add(1, 2, 3, 4, 5.0)
+    again.add(Window(1, 2, 3, 4, 5.0))
+    calibration.add(Window(1, 2, 3, 4, 5.0))
     assert again.model == calibration.model

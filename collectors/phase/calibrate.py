@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from math import inf
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -27,20 +28,26 @@ SURE_WINDOWS = 20
 _REFIT_WINDOWS = 6
 """Once sure, the costs are fitted anew every half minute of busy time."""
 
-_RIDGE = 0.02
+_RIDGE = (0.02, 0.05, 0.05, 0.02)
+"""Pull of each cost towards its prior; the second-order costs of batch and context are held tighter."""
 _COLD_RIDGE = 0.3
 """Pull towards the prior while there are few windows; it fades out by `SURE_WINDOWS`."""
 _SWEEPS = 200
 
 
 class Window(NamedTuple):
-    """Sums over one busy window. `kv_steps` is resident KV tokens times steps; `busy` is seconds."""
+    """Sums over one busy window.
+
+    `kv_steps` is resident KV tokens times steps; `busy` is seconds; `waited` is seconds that the
+    requests whose prompts these are waited for their first token, 0 where it is not known.
+    """
 
     steps: float
     generated: float
     kv_steps: float
     prompt: float
     busy: float
+    waited: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +88,18 @@ class Calibration:
 
     windows: deque[Window] = field(default_factory=lambda: deque(maxlen=MAX_WINDOWS))
     model: CostModel = UNCALIBRATED
-    _open: list[float] = field(default_factory=lambda: [0.0] * 5)
+    _open: list[float] = field(default_factory=lambda: [0.0] * len(Window._fields))
     _since_fit: int = 0
 
-    def add(self, steps: float, generated: float, kv_steps: float, prompt: float, busy: float) -> None:
+    def add(self, work: Window) -> None:
         """One interval that was busy throughout. Fits anew when enough windows were completed."""
-        for index, value in enumerate((steps, generated, kv_steps, prompt, busy)):
+        for index, value in enumerate(work):
             self._open[index] += value
-        if self._open[4] < WINDOW_SECONDS:
+        window = Window(*self._open)
+        if window.busy < WINDOW_SECONDS:
             return
-        self.windows.append(Window(*self._open))
-        self._open = [0.0] * 5
+        self.windows.append(window)
+        self._open = [0.0] * len(Window._fields)
         self._since_fit += 1
         if not self.model.is_sure or self._since_fit >= _REFIT_WINDOWS:
             self.model = fit(self.windows)
@@ -99,7 +107,7 @@ class Calibration:
 
     def interrupt(self) -> None:
         """The engine was not busy throughout, or is not known to have been: the open window is dropped."""
-        self._open = [0.0] * 5
+        self._open = [0.0] * len(Window._fields)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -122,9 +130,10 @@ def fit(windows: Iterable[Window]) -> CostModel:
         return UNCALIBRATED
     decode_rows = [row for row in rows if row.steps > 0]
     prompt_rows = [row for row in rows if row.prompt > 0]
-    prior = _prior(rows)
+    ceiling = _prompt_token_ceiling(rows)
+    prior = _prior(rows, ceiling)
     scales = [max((row[column] for row in rows), default=0.0) for column in range(4)]
-    costs = _bounded_ridge(rows, prior, scales)
+    costs = _bounded_ridge(rows, prior, scales, ceiling)
     step, token, kv_step, prompt_token = costs
     squares = 0.0
     for row in rows:
@@ -145,7 +154,16 @@ def fit(windows: Iterable[Window]) -> CostModel:
     )
 
 
-def _prior(rows: Sequence[Window]) -> list[float]:
+def _prompt_token_ceiling(rows: Sequence[Window]) -> float:
+    """Seconds a prompt token costs at most: nobody's prompt took longer than its first token.
+
+    Requests that queue wait much longer than they compute, so the least loaded tenth tells most.
+    """
+    ratios = sorted(row.waited / row.prompt for row in rows if row.prompt > 0 and row.waited > 0)
+    return ratios[len(ratios) // 10] if ratios else inf
+
+
+def _prior(rows: Sequence[Window], ceiling: float) -> list[float]:
     """Costs that windows of one phase alone show; a mixed past gives half the time to each.
 
     A window counts as pure when the other kind of work could not have filled a tenth of it.
@@ -155,17 +173,18 @@ def _prior(rows: Sequence[Window]) -> list[float]:
     mixed = [row for row in rows if row.steps > 0 and row.prompt > 0]
     step = median(step_only) if step_only else None
     prompt = median(prompt_only) if prompt_only else None
-    if step is None and mixed:
-        taken = [row.prompt * (prompt or 0.0) for row in mixed]
-        left = [max(row.busy - used, 0.1 * row.busy) / row.steps for row, used in zip(mixed, taken, strict=True)]
-        step = median(left) if prompt else 0.5 * median(row.busy / row.steps for row in mixed)
     if prompt is None and mixed:
-        used = [min(row.steps * (step or 0.0), 0.9 * row.busy) for row in mixed]
-        prompt = median((row.busy - spent) / row.prompt for row, spent in zip(mixed, used, strict=True))
-    return [step or 0.0, 0.0, 0.0, prompt or 0.0]
+        left = [0.5 * row.busy if step is None else row.busy - min(row.steps * step, 0.9 * row.busy) for row in mixed]
+        prompt = median(spent / row.prompt for row, spent in zip(mixed, left, strict=True))
+    prompt = min(prompt, ceiling) if prompt is not None else 0.0
+    if step is None and mixed:
+        step = median(max(row.busy - row.prompt * prompt, 0.1 * row.busy) / row.steps for row in mixed)
+    return [step or 0.0, 0.0, 0.0, prompt]
 
 
-def _bounded_ridge(rows: Sequence[Window], prior: Sequence[float], scales: Sequence[float]) -> list[float]:
+def _bounded_ridge(
+    rows: Sequence[Window], prior: Sequence[float], scales: Sequence[float], ceiling: float
+) -> list[float]:
     """Coordinate descent on the normal equations of min |A x - B|^2 + |ridge (x - prior)|^2, x >= 0.
 
     Columns are scaled to at most 1, rows to the window's length, so that one ridge suits all.
@@ -188,7 +207,8 @@ def _bounded_ridge(rows: Sequence[Window], prior: Sequence[float], scales: Seque
     scaled_prior = [prior[index] * scales[index] for index in active]
     coldness = max(0.0, 1.0 - len(rows) / SURE_WINDOWS)
     mean_busy = max(1e-9, sum(row.busy for row in rows) / len(rows))
-    weight = (_RIDGE**2 + coldness * _COLD_RIDGE**2) * len(rows) / mean_busy**2
+    weights = [(_RIDGE[index] ** 2 + coldness * _COLD_RIDGE**2) * len(rows) / mean_busy**2 for index in active]
+    limits = [ceiling * scales[index] if index == 3 else inf for index in active]
     x = list(scaled_prior)
     for _ in range(_SWEEPS):
         moved = 0.0
@@ -196,7 +216,9 @@ def _bounded_ridge(rows: Sequence[Window], prior: Sequence[float], scales: Seque
             others = -gram[i][i] * x[i]
             for j in range(size):
                 others += gram[i][j] * x[j]
-            best = max(0.0, (target[i] - others + weight * scaled_prior[i]) / (gram[i][i] + weight))
+            pull = weights[i]
+            best = max(0.0, (target[i] - others + pull * scaled_prior[i]) / (gram[i][i] + pull))
+            best = min(best, limits[i])
             moved = max(moved, abs(best - x[i]))
             x[i] = best
         if moved < 1e-12:

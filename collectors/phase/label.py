@@ -26,7 +26,7 @@ from collectors.model import (
     engine_entity,
     gpu_entity,
 )
-from collectors.phase.calibrate import UNCALIBRATED, Calibration
+from collectors.phase.calibrate import UNCALIBRATED, Calibration, Window
 from collectors.phase.evidence import Observation, observe, spread
 from collectors.phase.hardware import DramHistory
 from collectors.phase.rules import Spent, phase_of, phase_seconds
@@ -41,6 +41,8 @@ _SMOOTHING_SECONDS = 2.0
 _FORGET_SECONDS = 900.0
 """An engine or GPU not seen for so long is forgotten, with what was learned of it."""
 _COLD_SECONDS = 20.0
+_CACHED_MANY = 10
+"""Cached tokens per computed one from which an interval's prompts were cache look-ups more than prefill."""
 
 
 @dataclass(slots=True)
@@ -106,17 +108,21 @@ class _EngineTrack:
 
     def _learn(self, seen: Observation, one: Split) -> None:
         """Gives an interval to the calibration when it can be learned from: busy from end to end."""
-        work = (seen.steps or 0.0, seen.generated or 0.0, seen.kv_steps, seen.prompt or 0.0)
+        waited = (seen.ttft_mean or 0.0) * (seen.first or 0.0)
+        work = Window(seen.steps or 0.0, seen.generated or 0.0, seen.kv_steps, seen.prompt or 0.0, seen.seconds, waited)
         if seen.prefill_seconds is not None:
             # The engine counts prefill itself; steps may be batches of a long prompt whose seconds
             # have not landed, so only intervals that plainly decode tell what a step costs.
-            if one.decode >= 0.95 * seen.seconds and work[0] >= FEW_STEPS and not seen.prompt:
-                self.calibration.add(*work, seen.seconds)
-        elif (seen.cached or 0.0) > (seen.prompt or 0.0):
+            if one.decode >= 0.95 * seen.seconds and work.steps >= FEW_STEPS and not seen.prompt:
+                self.calibration.add(work)
+        elif (seen.cached or 0.0) > _CACHED_MANY * work.prompt:
             # Looking up and attending over cached tokens costs time that no computed token explains.
             self.calibration.interrupt()
+        elif seen.busy_source == "gpu" and seen.runs_throughout and seen.busy:
+            # Gaps between steps are the host's time and no part of what a step costs the GPU.
+            self.calibration.add(work._replace(busy=seen.busy))
         elif seen.is_busy_throughout or one.busy >= 0.95 * seen.seconds:
-            self.calibration.add(*work, seen.seconds)
+            self.calibration.add(work)
         else:
             self.calibration.interrupt()
 

@@ -226,8 +226,9 @@ def _by_prefill_seconds(draft: _Draft, model: CostModel, final: bool) -> Split:
     prefill = min(draft.claimed, seen.seconds)
     if not seen.decodes:
         return _open_rest(draft, prefill, ("engine-seconds",), final)
-    if not final and not model.knows_decode and (seen.steps or 0.0) < FEW_STEPS:
-        return Split(prefill, 0.0, 0.0, seen.seconds - prefill, ("engine-seconds",), 0.5, False)
+    if not model.knows_decode and (seen.steps or 0.0) < FEW_STEPS:
+        # A batch of a long prompt or a slow decode step: nothing tells them apart yet.
+        return Split(prefill, 0.0, 0.0, seen.seconds - prefill, ("engine-seconds",), 0.5, final)
     if draft.busy is None:
         return _between_requests(draft, prefill, model, final)
     decode = max(0.0, draft.busy - prefill)
@@ -281,11 +282,12 @@ def _open_rest(draft: _Draft, prefill: float, evidence: tuple[Evidence, ...], fi
         busy = draft.busy if draft.busy is not None else seen.seconds
         more = max(0.0, busy - prefill)
         return Split(prefill + more, 0.0, rest - more, 0.0, (*evidence, "requests"), 0.10, complete=final)
-    if final:
+    if final and not seen.running and not seen.running_before:
         # Neither a counter nor a later first token speaks of these seconds: nothing ran.
         told: tuple[Evidence, ...] = (*evidence, "silence") if prefill > 0 else ("silence",)
         return Split(prefill, 0.0, rest, 0.0, told, 0.05, complete=True)
-    return Split(prefill, 0.0, 0.0, rest, evidence if prefill > 0 else (), 0.5, complete=False)
+    # A request came or went within the interval, or may yet turn out to have been there.
+    return Split(prefill, 0.0, 0.0, rest, evidence if prefill > 0 else (), 0.5, complete=final)
 
 
 def _by_deficit(draft: _Draft, model: CostModel, final: bool) -> Split:
@@ -293,8 +295,12 @@ def _by_deficit(draft: _Draft, model: CostModel, final: bool) -> Split:
     seen = draft.seen
     decode = draft.decode or 0.0
     cover = max(draft.claimed * _STEP_SLACK, draft.reached)
-    is_measured = draft.busy is not None
-    if draft.busy is not None:
+    is_measured = draft.busy is not None and not (seen.busy_source == "gpu" and not seen.runs_throughout)
+    if not is_measured and model.knows_prefill and draft.busy is not None:
+        # Work came or went, and the GPU's figures trail by some tenths of a second: over such an
+        # interval the costs of what was done tell the busy time better than the GPU does.
+        busy = min(seen.seconds, decode + draft.claimed)
+    elif draft.busy is not None:
         busy = max(draft.busy, decode)
     elif seen.runs_throughout:
         busy = seen.seconds

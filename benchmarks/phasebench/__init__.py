@@ -1,0 +1,1 @@
+"""Scores the labels against a step-exact simulation whose true phase shares are known."""
