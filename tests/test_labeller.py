@@ -83,6 +83,18 @@ def test_with_calibrated_steps_the_rest_of_the_busy_time_is_prefill() -> None:
     assert all(share is not None and abs(share - 0.5) < 0.08 for share in shares)
 
 
+def test_an_engine_that_estimates_its_operations_shows_a_long_prompt_before_it_ends() -> None:
+    """Two gigaflop a token; a prompt of 20,000 tokens is computed beside decoding and lands far later."""
+    gigaflop = 1e9
+    pure = [decoding(steps=100, flops=400 * 2 * gigaflop)] * 60
+    prompts = [prompt_landed(2000, 1.0, requests_running=2.0, flops=2001 * 2 * gigaflop)] * 60
+    chunk = decoding(steps=20, flops=(80 + 1600) * 2 * gigaflop)
+    labels = settled(intervals(pure + prompts + [chunk] * 25))
+    shares = [label.phase.prefill_share for label in labels[125:140]]
+    assert all(share is not None and abs(share - 0.8) < 0.08 for share in shares)
+    assert "intensity" in labels[130].phase.evidence
+
+
 def test_before_twenty_seconds_were_watched_confidence_is_low() -> None:
     labels = settled(intervals([decoding()] * 40))
     assert {label.phase.confidence for label in labels[:19]} == {"low"}

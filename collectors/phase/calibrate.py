@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import inf
 from statistics import median
 from typing import Any, NamedTuple
@@ -27,6 +27,9 @@ SURE_WINDOWS = 20
 
 _REFIT_WINDOWS = 6
 """Once sure, the costs are fitted anew every half minute of busy time."""
+
+_MIN_TOKENS = 2000
+"""Tokens before the engine's operations per token are taken as known."""
 
 _RIDGE = (0.02, 0.05, 0.05, 0.02)
 """Pull of each cost towards its prior; the second-order costs of batch and context are held tighter."""
@@ -54,15 +57,17 @@ class Window(NamedTuple):
 class CostModel:
     """Seconds per unit of work, with how well they explain the past.
 
-    `error` is the root-mean-square of the windows' residuals relative to their length; `windows`
-    is how many there were. `step` and the other decode costs are None-free: a model without decode
-    evidence has `knows_decode` False and must not be asked.
+    `flops_per_token` is what the engine's own estimate of operations comes to per token computed,
+    0 where it keeps none. `error` is the root-mean-square of the windows' residuals relative to
+    their length; `windows` is how many there were. Without decode in them `knows_decode` is False
+    and the decode costs must not be asked.
     """
 
     step: float = 0.0
     token: float = 0.0
     kv_step: float = 0.0
     prompt_token: float = 0.0
+    flops_per_token: float = 0.0
     error: float = 1.0
     windows: int = 0
     knows_decode: bool = False
@@ -90,6 +95,13 @@ class Calibration:
     model: CostModel = UNCALIBRATED
     _open: list[float] = field(default_factory=lambda: [0.0] * len(Window._fields))
     _since_fit: int = 0
+    _flops: float = 0.0
+    _tokens: float = 0.0
+
+    def count(self, flops: float, tokens: float) -> None:
+        """Operations and tokens of any interval, busy throughout or not; used with the next fit."""
+        self._flops += flops
+        self._tokens += tokens
 
     def add(self, work: Window) -> None:
         """One interval that was busy throughout. Fits anew when enough windows were completed."""
@@ -102,7 +114,8 @@ class Calibration:
         self._open = [0.0] * len(Window._fields)
         self._since_fit += 1
         if not self.model.is_sure or self._since_fit >= _REFIT_WINDOWS:
-            self.model = fit(self.windows)
+            flops_per_token = self._flops / self._tokens if self._tokens >= _MIN_TOKENS else 0.0
+            self.model = replace(fit(self.windows), flops_per_token=flops_per_token)
             self._since_fit = 0
 
     def interrupt(self) -> None:
@@ -114,13 +127,16 @@ class Calibration:
             "windows": [list(window) for window in self.windows],
             "open": list(self._open),
             "since_fit": self._since_fit,
+            "flops": self._flops,
+            "tokens": self._tokens,
             "model": asdict(self.model),
         }
 
     @classmethod
     def from_json(cls, state: dict[str, Any]) -> Calibration:
         windows = deque((Window(*values) for values in state["windows"]), maxlen=MAX_WINDOWS)
-        return cls(windows, CostModel(**state["model"]), list(state["open"]), state["since_fit"])
+        model = CostModel(**state["model"])
+        return cls(windows, model, list(state["open"]), state["since_fit"], state["flops"], state["tokens"])
 
 
 def fit(windows: Iterable[Window]) -> CostModel:

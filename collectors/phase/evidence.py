@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from collectors.engine.catalog import ENGINES_BY_NAME
 from collectors.model import Interval
@@ -53,6 +53,7 @@ class Observation:
     prefill_seconds: float | None = None
     decode_seconds: float | None = None
     idle_seconds: float | None = None
+    flops: float | None = None
     busy: float | None = None
     busy_source: str | None = None
     ttft_mean: float | None = None
@@ -111,6 +112,7 @@ def observe(interval: Interval, reading: EngineReading, before: Observation | No
         prefill_seconds=reading.prefill_seconds,
         decode_seconds=reading.decode_seconds,
         idle_seconds=reading.idle_seconds,
+        flops=reading.flops,
         busy=min(busy, seconds) if busy is not None else None,
         busy_source=source,
         ttft_mean=reading.ttft.mean if reading.ttft is not None else None,
@@ -182,6 +184,19 @@ def gpu_busy_ratio(gpu: GpuReading) -> float | None:
     return gpu.sm_active_ratio
 
 
+def with_live_prompt(seen: Observation, flops_per_token: float) -> Observation:
+    """The observation with the prompt tokens its floating-point operations were spent on.
+
+    An engine that estimates its operations counts them at every step, unfinished prompts included,
+    while its prompt counter moves in one lump when a prompt ends. A token costs much the same
+    operations in either phase (two per parameter), so what the generated ones did not use went
+    into prompts.
+    """
+    if seen.flops is None or flops_per_token <= 0 or seen.prefill_seconds is not None:
+        return seen
+    return replace(seen, prompt=max(0.0, seen.flops / flops_per_token - (seen.generated or 0.0)))
+
+
 def spread(earlier: Mapping[int, Observation], late: Observation) -> dict[int, Observation]:
     """A page that had blocked, told to the intervals it covers, in proportion to their time.
 
@@ -218,6 +233,7 @@ def _scaled(source: Observation, place: Observation, share: float, seconds: floa
         prefill_seconds=part(source.prefill_seconds),
         decode_seconds=part(source.decode_seconds),
         idle_seconds=part(source.idle_seconds),
+        flops=part(source.flops),
         busy=part(source.busy),
         busy_source=source.busy_source,
         ttft_mean=source.ttft_mean,

@@ -27,7 +27,7 @@ from collectors.model import (
     gpu_entity,
 )
 from collectors.phase.calibrate import UNCALIBRATED, Calibration, Window
-from collectors.phase.evidence import Observation, observe, spread
+from collectors.phase.evidence import Observation, observe, spread, with_live_prompt
 from collectors.phase.hardware import DramHistory
 from collectors.phase.rules import Spent, phase_of, phase_seconds
 from collectors.phase.settle import FEW_STEPS, SETTLE_SECONDS, Split, split
@@ -108,6 +108,9 @@ class _EngineTrack:
 
     def _learn(self, seen: Observation, one: Split) -> None:
         """Gives an interval to the calibration when it can be learned from: busy from end to end."""
+        if seen.flops is not None:
+            self.calibration.count(seen.flops, (seen.prompt or 0.0) + (seen.generated or 0.0))
+            seen = with_live_prompt(seen, self.calibration.model.flops_per_token)
         waited = (seen.ttft_mean or 0.0) * (seen.first or 0.0)
         work = Window(seen.steps or 0.0, seen.generated or 0.0, seen.kv_steps, seen.prompt or 0.0, seen.seconds, waited)
         if seen.prefill_seconds is not None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from collectors.model import Evidence
 from collectors.phase.calibrate import SURE_WINDOWS, CostModel
-from collectors.phase.evidence import Observation
+from collectors.phase.evidence import Observation, with_live_prompt
 
 SETTLE_SECONDS = 10.0
 
@@ -89,7 +89,7 @@ def split(pending: Sequence[Observation], model: CostModel, *, final: bool) -> l
 
     With `final` the first observation gets no more evidence: what is still open in it is decided.
     """
-    drafts = [_draft(seen, model) for seen in pending]
+    drafts = [_draft(with_live_prompt(seen, model.flops_per_token), model) for seen in pending]
     _move_late_idle(drafts, model)
     for index in range(len(drafts)):
         _reach_back(drafts, index, model)
@@ -321,6 +321,8 @@ def _by_deficit(draft: _Draft, model: CostModel, final: bool) -> Split:
         # Only generated tokens moved: that needs no calibration to be decode.
         return Split(0.0, decode, rest, 0.0, ("bounds", "decode-deficit"), 0.05, complete)
     evidence: tuple[Evidence, ...] = ("decode-deficit", "prefill-cost") if draft.claimed else ("decode-deficit",)
+    if seen.flops is not None and model.flops_per_token > 0:
+        evidence = ("intensity", *evidence)
     return Split(prefill, decode, rest, 0.0, evidence, error, complete, calibrated=True)
 
 
