@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from collectors.histogram import Histogram
 from collectors.model import PHASE_LABELS, Bottleneck, Event, Gap, Interval, Label, Phase
@@ -34,6 +34,7 @@ from collectors.store_schema import (
 )
 from collectors.text import clean
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 _REMEMBERED = 4096
@@ -60,21 +61,18 @@ class PhaseRow(NamedTuple):
     phase: Phase | None
 
 
-class _Remembered(Generic[T]):
-    """Rows looked up by number, the most recent few thousand kept."""
+class _Remembered(dict[K, T]):
+    """What is looked up or decoded again and again, up to a few thousand at a time."""
 
-    def __init__(self, load: Callable[[int], T]) -> None:
+    def __init__(self, load: Callable[[K], T]) -> None:
+        super().__init__()
         self._load = load
-        self._known: dict[int, T] = {}
 
-    def __getitem__(self, number: int) -> T:
-        try:
-            return self._known[number]
-        except KeyError:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            found = self._known[number] = self._load(number)
-            return found
+    def __missing__(self, key: K) -> T:
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        found = self[key] = self._load(key)
+        return found
 
 
 class _SourceReader:
@@ -120,7 +118,7 @@ class _SourceReader:
         facts.update(zip(self._steady, row[texts:], strict=True))
         return facts
 
-    def rows(self, first: int, last: int, bounds: _Remembered[tuple[float, ...]]) -> Iterator[tuple[int, Reading]]:
+    def rows(self, first: int, last: int, bounds: _Remembered[int, tuple[float, ...]]) -> Iterator[tuple[int, Reading]]:
         """(sequence, reading) of a range of intervals."""
         numbers, count = self._numbers, 2 + len(self._numbers)
         make = self._source.reading
@@ -160,6 +158,7 @@ class FileReader:
         self._layouts = _Remembered(self._load_layout)
         self._verdicts = _Remembered(self._load_verdict)
         self._phrases = _Remembered(self._load_phrase)
+        self._spellings = _Remembered(self._spelled)
         self._causes = _Remembered(self._load_cause)
         present = _columns(connection, "label")
         self._shares = tuple(name for name, column in SHARES if column in present)
@@ -232,7 +231,7 @@ class FileReader:
         names = self._shares
         for row in self._connection.execute(self._select_labels, (first, last)).fetchall():
             phase, resource = self._verdicts[row[2]]
-            why = PHRASE_SEPARATOR.join(self._spelled(row[3]))
+            why = PHRASE_SEPARATOR.join(self._spellings[row[3]])
             shares = {name: share for name, share in zip(names, row[8:], strict=True) if share is not None}
             yield (
                 row[0],
@@ -240,7 +239,9 @@ class FileReader:
                     row[0],
                     self._entities[row[1]],
                     Phase(phase[0], True, row[5], row[6], row[7], phase[1], phase[2], phase[3]),
-                    Bottleneck(resource[0], resource[1], resource[2], shares, resource[3], why, self._spelled(row[4])),
+                    Bottleneck(
+                        resource[0], resource[1], resource[2], shares, resource[3], why, self._spellings[row[4]]
+                    ),
                 ),
             )
 

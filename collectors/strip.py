@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from collectors.model import Phase
@@ -40,19 +40,26 @@ class _Columns:
         self._width = (to_ns - from_ns) / columns
         self._sums = [[0.0] * len(PHASES) for _ in range(columns)]
 
-    def add(self, start: int, end: int, seconds: Iterable[float]) -> None:
+    def add(self, start: int, end: int, seconds: Sequence[float]) -> None:
         """Seconds of each of `PHASES`, spent evenly between two moments."""
-        values = tuple(seconds)
-        for column in range(self._column(start), self._column(end - 1) + 1):
+        first = self._column(start)
+        if self._edges[first] <= start and end <= self._edges[first + 1]:
+            self._spend(first, seconds, 1.0)
+            return
+        for column in range(first, self._column(end - 1) + 1):
             inside = min(end, self._edges[column + 1]) - max(start, self._edges[column])
             if inside > 0:
-                part = inside / (end - start)
-                sums = self._sums[column]
-                for index, value in enumerate(values):
-                    sums[index] += value * part
+                self._spend(column, seconds, inside / (end - start))
+
+    def _spend(self, column: int, seconds: Sequence[float], part: float) -> None:
+        sums = self._sums[column]
+        for index, value in enumerate(seconds):
+            if value:
+                sums[index] += value * part
 
     def _column(self, time_ns: int) -> int:
-        return max(0, min(len(self._sums) - 1, int((time_ns - self._edges[0]) / self._width)))
+        column = int((time_ns - self._edges[0]) / self._width)
+        return 0 if column < 0 else min(column, len(self._sums) - 1)
 
     def built(self, start: int, end: int) -> list[StripColumn]:
         """The columns of a recording that covers `start` to `end`."""
@@ -98,6 +105,6 @@ def strip(
     return sums.built(parts.all[0].extent.start, max(part.extent.end for part in parts.all))
 
 
-def _split(phase: Phase, seconds: float) -> Iterable[float]:
+def _split(phase: Phase, seconds: float) -> Sequence[float]:
     split = phase_seconds(phase, seconds)
-    return (split[name] for name in PHASES)
+    return [split[name] for name in PHASES]

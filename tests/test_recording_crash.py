@@ -15,7 +15,7 @@ import pytest
 
 from collectors.replay import Recording
 from exporters.retention import tidy
-from tests.recording_support import Estimator, estimator, interval, recorder, settled_labels, ticks
+from tests.recording_support import SECOND, Estimator, estimator, interval, recorder, settled_labels, ticks
 from tests.test_recorder import files, until
 
 REPOSITORY = Path(__file__).parent.parent
@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).parent.parent
 WRITER = """
 import sys
 from pathlib import Path
-from tests.recording_support import Estimator, interval, recorder
+from tests.recording_support import SECOND, Estimator, interval, recorder
 directory, first, pause = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
 labeller = Estimator()
 one = recorder(directory, checkpoint=labeller.checkpoint)
@@ -76,9 +76,28 @@ def test_a_killed_writer_loses_nothing_that_was_committed_and_its_last_labels_ar
         assert not recording.live
         assert len(recording) >= committed
         read = list(recording.ticks())
+        strip = recording.strip(recording.start, recording.start + 240 * SECOND, 4)
     assert [tick.interval for tick in read] == [interval(number) for number in range(len(read))]
     assert settled_labels(read) == settled_labels(ticks(map(interval, range(len(read)))))
     assert all(tick.settled for tick in read)
+    told = sum(column.prefill + column.decode + column.idle for column in strip)
+    assert round(told, 6) == len(read), "labels that were made on reading count in strips too"
+
+
+def test_a_reader_that_keeps_a_file_open_when_it_is_finished_only_delays_its_tidying(tmp_path: Path) -> None:
+    one = recorder(tmp_path)
+    for tick in ticks(map(interval, range(20))):
+        one.put(tick)
+    until(lambda: one.written == 20)
+    with Recording(tmp_path) as recording:
+        assert recording.tick(5) is not None
+        assert one.close()
+        assert one.status is None
+        recording.refresh()
+        assert not recording.live
+        assert settled_labels(recording.ticks()) == settled_labels(ticks(map(interval, range(20))))
+    recorder(tmp_path).close()
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".db", ".lock"]
 
 
 def test_what_a_killed_writer_left_is_finished_by_the_next_which_goes_on_in_a_new_file(tmp_path: Path) -> None:
