@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +16,7 @@ from collectors.store_find import Extent
 from collectors.store_read import FileReader
 
 T = TypeVar("T")
+_Trace = tuple[tuple[int, int], ...]
 
 _OPEN_FILES = 4
 _GROWING = 2
@@ -67,7 +69,7 @@ class Parts:
         except OSError as problem:
             raise RecordingError(f"{path}: {problem.strerror}; check that you may read it") from problem
         self._readers: dict[Path, FileReader] = {}
-        self._refused: dict[Path, tuple[int, str]] = {}
+        self._refused: dict[Path, tuple[_Trace, str]] = {}
         self.all: list[Part] = []
         self.refresh()
 
@@ -78,8 +80,14 @@ class Parts:
     @property
     def is_live(self) -> bool:
         """True while a process writes to the last of the files."""
-        directory = self._path if self.is_directory else self._path.parent
-        return bool(self.all) and not self.all[-1].is_complete and is_being_written(directory)
+        if not self.all or self.all[-1].is_complete:
+            return False
+        if self.is_directory:
+            return is_being_written(self._path)
+        directory = self._path.parent
+        return is_being_written(directory) and not any(
+            other.name > self._path.name for other in self._files_of(directory)
+        )
 
     def holding(self, sequence: int) -> Part | None:
         """The part with an interval, or the one before it where the interval is in none."""
@@ -117,7 +125,7 @@ class Parts:
         if not self.is_directory or not others:
             raise problem
         self._close(part.path)
-        self._refused[part.path] = (_size(part.path), str(problem))
+        self._refused[part.path] = (_trace(part.path), str(problem))
         self.all = others
 
     def close(self) -> None:
@@ -138,12 +146,14 @@ class Parts:
         return changed or bool(new)
 
     def _list(self) -> list[Path]:
-        if not self.is_directory:
-            return [self._path]
+        return self._files_of(self._path) if self.is_directory else [self._path]
+
+    @staticmethod
+    def _files_of(directory: Path) -> list[Path]:
         try:
-            return recording_files(self._path)
+            return recording_files(directory)
         except OSError as problem:
-            raise RecordingError(f"{self._path}: {problem.strerror}; check that you may read it") from problem
+            raise RecordingError(f"{directory}: {problem.strerror}; check that you may read it") from problem
 
     def _forget_vanished(self, present: set[Path]) -> bool:
         """Files that were unlinked go, but for the last one: it is for reading to say that it is gone."""
@@ -188,8 +198,8 @@ class Parts:
 
     def _try(self, path: Path) -> Part | None:
         """The part, or None where there is none to be had: then it is tried again when the file changes."""
-        size = _size(path)
-        if path in self._refused and self._refused[path][0] == size:
+        trace = _trace(path)
+        if path in self._refused and self._refused[path][0] == trace:
             return None
         try:
             part = self._describe(path)
@@ -197,7 +207,7 @@ class Parts:
             if not self.is_directory:
                 raise
             self._close(path)
-            self._refused[path] = (size, str(problem))
+            self._refused[path] = (trace, str(problem))
             return None
         self._refused.pop(path, None)
         return part
@@ -239,8 +249,11 @@ class Parts:
             reader.close()
 
 
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return -1
+def _trace(path: Path) -> _Trace:
+    """Changes whenever the file or its log is written to."""
+    found = []
+    for part in (path, path.with_name(path.name + "-wal")):
+        with suppress(OSError):
+            status = part.stat()
+            found.append((status.st_size, status.st_mtime_ns))
+    return tuple(found)

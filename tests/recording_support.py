@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +171,16 @@ def recorder(directory: Path, **changed: Any) -> Recorder:
 
 def settled_labels(written: Iterable[Tick]) -> dict[tuple[int, str], Label]:
     return {(label.sequence, label.entity): label for tick in written for label in tick.settled}
+
+
+def files(directory: Path) -> list[str]:
+    """Names of the recording files, oldest first."""
+    return sorted(path.name for path in directory.glob("phasetop-*.db"))
+
+
+def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    """Waits for another thread or process to bring something about."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to be"
+        time.sleep(0.005)

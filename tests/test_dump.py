@@ -25,9 +25,9 @@ from tests.recording_support import (
     recorder,
     recording_file,
     ticks,
+    until,
     with_event,
 )
-from tests.test_recorder import until
 
 
 @pytest.fixture(scope="module")

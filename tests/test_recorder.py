@@ -21,7 +21,18 @@ from collectors.replay import Recording
 from collectors.store import NoWriteAheadLog, file_sizes, is_being_written, recording_files, use_write_ahead_log
 from collectors.store_read import FileReader
 from exporters.recorder import AlreadyRecording, Recorder
-from tests.recording_support import SECOND, START, Estimator, interval, recorder, settled_labels, ticks, with_event
+from tests.recording_support import (
+    SECOND,
+    START,
+    Estimator,
+    files,
+    interval,
+    recorder,
+    settled_labels,
+    ticks,
+    until,
+    with_event,
+)
 
 REPOSITORY = Path(__file__).parent.parent
 DAY = 86_400 * SECOND
@@ -41,17 +52,6 @@ def started(tmp_path: Path) -> Iterator[Callable[..., Recorder]]:
     yield start
     for one in begun:
         one.close()
-
-
-def files(directory: Path) -> list[str]:
-    return sorted(path.name for path in directory.glob("phasetop-*.db"))
-
-
-def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came to be"
-        time.sleep(0.005)
 
 
 def test_every_interval_and_every_settled_label_is_in_the_recording(tmp_path: Path) -> None:
@@ -230,8 +230,7 @@ FULL_DISK = """
 import json, resource, sys
 from pathlib import Path
 from collectors.model import Tick
-from tests.recording_support import interval, recorder
-from tests.test_recorder import until
+from tests.recording_support import interval, recorder, until
 directory = Path(sys.argv[1])
 one = recorder(directory)
 for number in range(50):

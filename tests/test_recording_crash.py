@@ -13,10 +13,23 @@ from pathlib import Path
 
 import pytest
 
+from collectors.model import Tick
+from collectors.phase.label import phase_seconds
 from collectors.replay import Recording
+from exporters.recording_file import Origin, RecordingFile
 from exporters.retention import tidy
-from tests.recording_support import SECOND, Estimator, estimator, interval, recorder, settled_labels, ticks
-from tests.test_recorder import files, until
+from tests.recording_support import (
+    SECOND,
+    Estimator,
+    estimator,
+    files,
+    interval,
+    recorder,
+    recording_file,
+    settled_labels,
+    ticks,
+    until,
+)
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -185,6 +198,37 @@ def test_a_follower_sees_the_next_file_of_the_recording(tmp_path: Path) -> None:
     assert len(files(tmp_path)) == 2
 
 
+def test_a_follower_sees_a_file_that_had_no_interval_when_it_was_first_looked_at(tmp_path: Path) -> None:
+    recording_file(tmp_path / "phasetop-20261120T120000Z.db", ticks(map(interval, range(10))))
+    with Recording(tmp_path) as recording:
+        origin = Origin("node-1", "UTC", "another")
+        path = tmp_path / "phasetop-20261120T130000Z.db"
+        file = RecordingFile(path, origin, interval(3600), phase_seconds=phase_seconds)
+        assert not recording.refresh()
+        assert recording.problems == (f"{path}: holds no interval yet; look again when recording has begun",)
+        for tick in ticks(map(interval, range(3600, 3610))):
+            file.write(tick)
+        assert recording.refresh()
+        assert recording.problems == ()
+        assert len(recording) == 20
+        file.close()
+
+
+def test_a_file_of_a_killed_writer_is_not_live_because_another_is_written_beside_it(tmp_path: Path) -> None:
+    with writer(tmp_path) as process:
+        acknowledged(process, 20)
+    killed = tmp_path / files(tmp_path)[0]
+    one = recorder(tmp_path)
+    one.put(Tick(interval(5000)))
+    until(lambda: one.written == 1)
+    with Recording(killed, labeller_factory=estimator) as recording:
+        assert not recording.live
+        last = recording.tick(recording.last_sequence)
+        assert last is not None
+        assert last.settled
+    one.close()
+
+
 def test_a_file_removed_by_retention_while_it_is_replayed_is_left_out(tmp_path: Path) -> None:
     first = 12 * 3600 - 10
     one = recorder(tmp_path)
@@ -204,7 +248,10 @@ def test_a_reader_of_the_daemons_group_follows_without_the_right_to_write() -> N
     script = f"""
 import os, sys
 sys.path.insert(0, {str(REPOSITORY)!r})
+from collectors.model import Tick
+from collectors.phase.label import phase_seconds
 from collectors.replay import Recording
+from exporters.recording_file import Origin, RecordingFile
 from pathlib import Path
 import tests.recording_support
 os.setgid({group}); os.setuid(65001)
