@@ -92,7 +92,8 @@ def main() -> None:
         per_interval = size / arguments.intervals
         print(
             f"{name:10s} writer CPU: mean {mean(kept):.3f} median {median(kept):.3f}"
-            f" p99 {kept[int(0.99 * len(kept))]:.3f} ms an interval;"
+            f" p99 {kept[int(0.99 * len(kept))]:.3f} ms an interval"
+            f" (mean {mean(kept) * _REFERENCE_VALUES / count:.3f} at {_REFERENCE_VALUES} values);"
             f" {per_interval:.0f} bytes an interval, {per_interval * _DAY / 1e9:.3f} GB a day at 1 s"
             f" ({per_interval * _DAY / 1e9 * _REFERENCE_VALUES / count:.3f} at {_REFERENCE_VALUES} values)"
         )
