@@ -8,7 +8,7 @@ gives the same settled labels to the bit.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import takewhile
 from typing import Any
 
@@ -287,6 +287,11 @@ class Labeller:
             "rule_version": RULE_VERSION,
             "next_sequence": self._pending[0].sequence if self._pending else self._next_sequence,
             "host": self._host_previous,
+            "coefficients": {
+                engine_entity(key): asdict(track.calibration.model)
+                for key, track in self._engines.items()
+                if track.calibration.model is not UNCALIBRATED
+            },
             "gpus": {
                 uuid: {"previous": self._gpu_previous.get(uuid), "dram": history.to_json()}
                 for uuid, history in self._drams.items()
