@@ -67,7 +67,8 @@ class ReplayFeed:
         self._wake = threading.Event()
         self._stopped = False
         self._thread: threading.Thread | None = None
-        self._deliver: Deliver = lambda delivery: None
+        self._delivering: Deliver = lambda delivery: None
+        self._delivered: Playback | None = None
         self._tick: Tick | None = None
         self._ahead: Tick | None = None
         self._due = 0.0
@@ -102,7 +103,7 @@ class ReplayFeed:
         return [SourceStatus("recording", "unreadable", problem) for problem in self._recording.problems]
 
     def start(self, deliver: Deliver) -> None:
-        self._deliver = deliver
+        self._delivering = deliver
         self._thread = threading.Thread(target=self._run, name="replay", daemon=True)
         self._thread.start()
 
@@ -161,6 +162,17 @@ class ReplayFeed:
 
     def turn(self) -> float:
         """Does what was asked for and plays what is due; returns when (clock seconds) to come again."""
+        until = self._turn()
+        if self._playback is not self._delivered:
+            # Nothing to show but how the replay stands: speed, a message, the strip.
+            self._deliver(Window((), None if self._tick is None else self._tick.interval.sequence))
+        return until
+
+    def _deliver(self, window: Window) -> None:
+        self._delivered = self._playback
+        self._delivering(window)
+
+    def _turn(self) -> float:
         try:
             while not self._commands.empty() and not self._stopped:
                 self._commands.get()()
@@ -360,11 +372,9 @@ class ReplayFeed:
         self._strip_at = self._clock.monotonic()
         cells = read_strip(recording, count)
         self._change(strip=cells, start=start, end=end)
-        self._deliver(Window((), None if self._tick is None else self._tick.interval.sequence))
 
     def _tell(self, message: str) -> None:
         self._change(message=message)
-        self._deliver(Window((), None if self._tick is None else self._tick.interval.sequence))
 
     def _change(self, **changes: object) -> None:
         self._playback = replace(self._playback, **changes)  # type: ignore[arg-type]

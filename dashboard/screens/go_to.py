@@ -13,6 +13,13 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 
+class _Moment(Input):
+    """An input line that leaves q alone: no moment is written with one, and it quits everywhere."""
+
+    def check_consume_key(self, key: str, character: str | None) -> bool:
+        return key != "q" and super().check_consume_key(key, character)
+
+
 class GoTo(ModalScreen[None]):
     """Takes a moment as people write it; what is wrong with it stands beside it, and it can be mended.
 
@@ -38,7 +45,7 @@ class GoTo(ModalScreen[None]):
         yield Static("", id="problem", markup=False)
         with Horizontal():
             yield Static("go to", markup=False)
-            yield Input(placeholder="03:12, 10m ago, 2026-05-01T03:12", compact=True, select_on_focus=False)
+            yield _Moment(placeholder="03:12, 10m ago, 2026-05-01T03:12", compact=True, select_on_focus=False)
 
     def _tell(self, problem: str) -> None:
         line = self.query_one("#problem", Static)
