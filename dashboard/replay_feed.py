@@ -180,7 +180,7 @@ class ReplayFeed:
                 self._is_partial = False
                 self._surround()
             return self._advance()
-        except (OSError, ValueError, RuntimeError) as error:
+        except Exception as error:  # a recording that cannot be read is told on the screen, which stays alive
             self._pause()
             self._tell(clean(str(error)))
             return self._clock.monotonic() + 1.0

@@ -255,7 +255,8 @@ def _nvml_only(tick: Tick) -> bool:
 def _chosen(scene: Scene) -> tuple[_Measurement, ...]:
     tick = scene.tick
     if tick is None or not tick.interval.gpus:
-        return (_HOST, *_TOKENS, _Measurement("running", "running", False))
+        sampled = tick is None or tick.interval.host is not None
+        return (*((_HOST,) if sampled else ()), *_TOKENS, _Measurement("running", "running", False))
     return (*(_NVML if _nvml_only(tick) else _ACTIVITY), *_TOKENS)
 
 

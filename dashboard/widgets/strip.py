@@ -84,8 +84,9 @@ def options(cell: Cell, palette: Palette, baseline: bool) -> dict[Style, str]:
         return {palette.unknown: glyphs.unknown}
     if lower == "waiting":
         return {palette.waiting: glyphs.waiting}
-    if glyphs.decode is not None:
-        return _lettered(cell, palette, glyphs)
+    if glyphs.decode is not None or (strength and palette.mode == "16"):
+        # 16 colours have no half strength for a background: the larger part has the cell.
+        return _whole(cell, palette, glyphs)
     full = glyphs.levels[-1]
     if lower == "decode":
         if eighths == 8:
@@ -101,16 +102,16 @@ def options(cell: Cell, palette: Palette, baseline: bool) -> dict[Style, str]:
     return {strip.prefill[strength]: glyphs.levels[eighths]}
 
 
-def _lettered(cell: Cell, palette: Palette, glyphs: Glyphs) -> dict[Style, str]:
+def _whole(cell: Cell, palette: Palette, glyphs: Glyphs) -> dict[Style, str]:
     """Without colour, or in ASCII: a glyph for each phase, the larger part has the cell."""
     lower, eighths, upper, strength = cell
     name = lower if eighths >= 4 else upper
     style = palette.strip.prefill if name == "prefill" else palette.strip.decode
     match name:
         case "decode":
-            return {style[strength]: glyphs.decode or ""}
+            return {style[strength]: glyphs.decode or glyphs.levels[-1]}
         case "prefill":
-            return {style[strength]: glyphs.prefill or ""}
+            return {style[strength]: glyphs.prefill or glyphs.levels[-1]}
         case _:
             return {palette.base: " "}
 

@@ -6,7 +6,18 @@ import pytest
 from rich.cells import cell_len
 from rich.style import Style
 
-from dashboard.palette import ASCII, UNICODE, UNICODE_MONO, ColorMode, Glyphs, Palette, blend, color_mode, palette
+from dashboard.palette import (
+    ASCII,
+    UNICODE,
+    UNICODE_MONO,
+    ColorMode,
+    Glyphs,
+    Palette,
+    blend,
+    color_mode,
+    palette,
+    shows_unicode,
+)
 
 MODES: tuple[ColorMode, ...] = ("truecolor", "256", "16", "mono")
 
@@ -90,3 +101,10 @@ def test_colours_are_those_of_the_look() -> None:
 )
 def test_the_terminal_and_no_color_decide_the_mode(system: str | None, no_color: bool, mode: ColorMode) -> None:
     assert color_mode(system, no_color=no_color) == mode
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shows"), [("utf-8", True), ("UTF-8", True), (None, True), ("latin-1", False), ("ascii", False)]
+)
+def test_a_stream_that_cannot_encode_blocks_gets_ascii(encoding: str | None, shows: bool) -> None:
+    assert shows_unicode(encoding) == shows
