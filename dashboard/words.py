@@ -83,6 +83,11 @@ def _joined(*parts: str) -> str:
 
 def no_gpu_reason(scene: Scene) -> str:
     """Why there is no GPU to show, in one line."""
+    return _source_reason(scene) or ("none found" if scene.playback is None else "none in this recording")
+
+
+def _source_reason(scene: Scene) -> str | None:
+    """What is wrong with reading the GPUs as a whole, in one line."""
     for status in scene.statuses:
         if status.source == "gpu" and status.reason:
             return status.reason
@@ -90,7 +95,7 @@ def no_gpu_reason(scene: Scene) -> str:
         for gap in scene.tick.interval.gaps:
             if gap.source == "gpu":
                 return gap.reason
-    return "none found" if scene.playback is None else "none in this recording"
+    return None
 
 
 def missing_reason(scene: Scene) -> str | None:
@@ -119,6 +124,8 @@ def odd_gpus(scene: Scene) -> Odd | None:
     if scene.tick is None or not scene.tick.interval.gpus:
         return None
     gpus = scene.tick.interval.gpus
+    if all(gpu.state != "ok" for gpu in gpus.values()) and (reason := _source_reason(scene)):
+        return Odd(reason, True, frozenset(gpus))
     lost = [gpu for gpu in gpus.values() if gpu.state == "lost"]
     if lost:
         return Odd(f"{_named(lost)} lost{_gap_reason(scene, lost)}", True, frozenset(gpu.uuid for gpu in lost))

@@ -77,10 +77,12 @@ def _mark(scene: Scene, odd: Odd) -> tuple[str, Style]:
 
 
 def measures_of(gpus: Sequence[GpuReading]) -> tuple[Measure, ...]:
-    """SM, tensor and DRAM where any GPU has them; else NVML's two fractions of time, under their names."""
-    if any(getattr(gpu, measure.field) is not None for gpu in gpus for measure in ACTIVITY):
-        return ACTIVITY
-    return UTILIZATION
+    """SM, tensor and DRAM, unless only NVML's two fractions of time are known, which have their own names."""
+
+    def is_known(measures: tuple[Measure, ...]) -> bool:
+        return any(getattr(gpu, measure.field) is not None for gpu in gpus for measure in measures)
+
+    return UTILIZATION if is_known(UTILIZATION) and not is_known(ACTIVITY) else ACTIVITY
 
 
 @dataclass(frozen=True, slots=True)

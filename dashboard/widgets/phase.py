@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 from rich.style import Style
 
-from collectors.model import Event, Phase, Tick
+from collectors.model import Event, Phase
 from collectors.phase.rules import phase_seconds
 from dashboard.format import NANOSECONDS, clock, duration, nice_ceiling, percent, whole
 from dashboard.scene import Scene
@@ -48,7 +48,7 @@ def strip_columns(scene: Scene) -> int:
     if place is None:
         return 1
     width = place.inside.width
-    sides = gutters(width, nvml_only=scene.tick is not None and _nvml_only(scene.tick))
+    sides = gutters(width, nvml_only=_nvml_only(scene))
     return max(1, width - sides.left - sides.right)
 
 
@@ -58,7 +58,7 @@ class PhasePanel(Panel):
     def draw(self, scene: Scene, width: int, height: int) -> Drawing:
         if scene.arrangement.strip == 0:
             return Drawing(Line(), lines=[shares_line(scene, width)])
-        sides = gutters(width, nvml_only=scene.tick is not None and _nvml_only(scene.tick))
+        sides = gutters(width, nvml_only=_nvml_only(scene))
         columns = scene.columns(strip_columns(scene))
         title = Line().add("Phase", scene.palette.dim)
         if not columns:
@@ -243,13 +243,26 @@ _NVML = (
     _Measurement("kernel-active", "kernel", True), _Measurement("memory-active", "memory", True),
     _Measurement("power", "power", False),
 )  # fmt: skip
+_LOOK_BACK = 120
+"""Intervals to look back for a GPU figure before none is taken to be known."""
+
 _TOKENS = (_Measurement("prompt", "prompt", False), _Measurement("output", "generation", False))
 _HOST = _Measurement("CPU", "cpu", True)
 
 
-def _nvml_only(tick: Tick) -> bool:
-    gpus = tick.interval.gpus.values()
-    return bool(gpus) and all(gpu.sm_active_ratio is None and gpu.dram_active_ratio is None for gpu in gpus)
+def _nvml_only(scene: Scene) -> bool:
+    """Whether only NVML's fractions of time are known, by the newest interval in which anything was.
+
+    GPUs that do not answer for a while must not change what the lines are of.
+    """
+    tracks = scene.history.tracks
+    row = None if scene.tick is None else tracks.row_of(scene.tick.interval.sequence)
+    for earlier in range(row if row is not None else -1, max(-1, (row or 0) - _LOOK_BACK), -1):
+        if any(tracks.value(earlier, name) is not None for name in ("sm", "dram")):
+            return False
+        if any(tracks.value(earlier, name) is not None for name in ("kernel", "memory")):
+            return True
+    return False
 
 
 def _chosen(scene: Scene) -> tuple[_Measurement, ...]:
@@ -257,7 +270,7 @@ def _chosen(scene: Scene) -> tuple[_Measurement, ...]:
     if tick is None or not tick.interval.gpus:
         sampled = tick is None or tick.interval.host is not None
         return (*((_HOST,) if sampled else ()), *_TOKENS, _Measurement("running", "running", False))
-    return (*(_NVML if _nvml_only(tick) else _ACTIVITY), *_TOKENS)
+    return (*(_NVML if _nvml_only(scene) else _ACTIVITY), *_TOKENS)
 
 
 def _measurements(scene: Scene, columns: Sequence[Column], sides: Gutters, width: int) -> list[Line]:

@@ -20,6 +20,9 @@ Cell = tuple[str, int, str, int]
 """(lower phase, eighths of it, upper phase, strength 0 settled or 1 provisional)."""
 
 _ORDER = ("decode", "prefill", "waiting", "unknown", "gap")
+_NO_TIME = 1e-9
+"""Seconds below which a column holds no time at all."""
+
 _KEEP_APART = 8
 """The newest cells never share a run with older ones: they change while the others stand."""
 
@@ -28,7 +31,7 @@ def stack(column: Column, rows: int) -> tuple[tuple[str, int], ...]:
     """(phase, height in eighths of a cell) from the bottom up; what is left is idle."""
     prefill, decode, idle, waiting, unknown = column.seconds
     total = prefill + decode + idle + waiting + unknown + column.gap
-    if total <= 0:
+    if total < _NO_TIME:
         return ()
     scale, reached, below, result = rows * 8 / total, 0.0, 0, []
     for name, part in zip(_ORDER, (decode, prefill, waiting, unknown, column.gap), strict=True):

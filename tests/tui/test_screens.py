@@ -92,6 +92,19 @@ def test_utilization_is_never_sold_as_activity() -> None:
     assert "% of time" in text
 
 
+def test_gpus_that_do_not_answer_keep_their_lines_and_columns() -> None:
+    *ticks, last = Wave().ticks(30)
+    silent = {
+        key: GpuReading(uuid=gpu.uuid, index=gpu.index, name=gpu.name, state="stale")
+        for key, gpu in last.interval.gpus.items()
+    }
+    lines = painted(desk_of([*ticks, replace(last, interval=replace(last.interval, gpus=silent))]), 120, 40)
+    text = "\n".join(lines)
+    assert "kernel-active" not in text
+    assert "tensor" in text
+    assert any(line.startswith("│ DRAM") for line in lines)
+
+
 def test_a_lost_gpu_keeps_its_row_and_nothing_of_it_is_zero() -> None:
     lines = painted(desk_of(Wave(lost_gpu=3).ticks(30)), 120, 40)
     row = next(line for line in lines if line.startswith("│ 3 "))

@@ -98,6 +98,15 @@ def test_a_stale_gpu_is_named_with_its_age() -> None:
     assert odd.text == "GPU 2 is not answering: last reading 7 s ago"
 
 
+def test_when_no_gpu_answers_the_reason_is_said_and_not_each_of_them() -> None:
+    silent: dict[int, dict[str, object]] = {index: {"state": "stale"} for index in range(8)} | {5: {"state": "lost"}}
+    scene = replace(scene_of(EVEN, silent), statuses=(SourceStatus("gpu", "stale", "NVML has not answered for 7 s"),))
+    odd = odd_gpus(scene)
+    assert odd is not None
+    assert odd.text == "NVML has not answered for 7 s"
+    assert odd.critical
+
+
 def test_throttled_gpus_are_named_though_none_is_behind() -> None:
     capped = {index: {"throttle_power_ratio": 0.38} for index in (1, 4)}
     odd = odd_gpus(scene_of(EVEN, capped))
