@@ -11,6 +11,7 @@ from dashboard.widgets.line import Line
 from dashboard.widgets.panel import Drawing, Panel
 
 _CLOCK = 8
+_BUSY_ENOUGH = 0.2
 
 
 def scrubber_columns(width: int) -> int:
@@ -60,7 +61,7 @@ def _resampled(strip: tuple[ScrubberCell, ...], count: int) -> list[ScrubberCell
 
 
 def _drawn(scene: Scene, cell: ScrubberCell | None) -> tuple[str, Style]:
-    """A column has the colour of the phase with most of its time; an event shows as a mark in it."""
+    """A column has the colour of what its busy time went into; an event shows as a mark in it."""
     palette = scene.palette
     glyphs = palette.glyphs
     if cell is None:
@@ -85,5 +86,8 @@ def _drawn(scene: Scene, cell: ScrubberCell | None) -> tuple[str, Style]:
 
 
 def _dominant(cell: ScrubberCell) -> str:
+    """What the busy time went into where a fifth of the time was busy, else what most of it was."""
     seconds = dict(zip(PHASES, cell.seconds, strict=True))
+    if seconds["prefill"] + seconds["decode"] >= _BUSY_ENOUGH * sum(cell.seconds):
+        return "prefill" if seconds["prefill"] >= seconds["decode"] else "decode"
     return max(seconds, key=lambda name: seconds[name])
