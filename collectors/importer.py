@@ -3,7 +3,7 @@
 A file holds one JSON object a line, optionally gzip-compressed: `t` (epoch seconds when the page
 was asked for), `dur` (seconds until it had arrived), `text` (the page), `url`, `status`, `error`;
 all but `t` and `text` may be absent. The last page that had arrived before an edge closes the
-interval, as it would have live.
+interval, as it would have live. Pages are of serving engines or of GPU exporters, in any mixture.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from typing import Any, TextIO
 
 from collectors.engine.page import PageMemo
 from collectors.engine.reading import EngineSnapshot, engine_reading, new_memo, snapshots
+from collectors.gpu.pages import GpuPage
 from collectors.model import EngineKey, Gap, Interval
-from collectors.readings import EngineReading, rounded
+from collectors.ownership import assign_gpus
+from collectors.readings import EngineReading, GpuReading, rounded
 from collectors.text import clean
 
 _PAUSE_SECONDS = 60.0
@@ -55,7 +57,7 @@ def import_intervals(
     be read are told to `warn`, each with file and line, and passed over.
 
     Raises:
-        ImportFailed: a file cannot be opened, or no page of a known engine is in any of them.
+        ImportFailed: a file cannot be opened, or no page of a known engine or GPU exporter is in any.
     """
     if interval <= 0:
         raise ImportFailed(f"an interval of {interval:g} s is not positive; give e.g. --interval 1s")
@@ -64,9 +66,11 @@ def import_intervals(
     for page in pages:
         yield from assembler.put(page)
     yield from assembler.end()
-    if not assembler.engines_seen:
+    if not assembler.anything_seen:
         names = ", ".join(str(path) for path in paths)
-        raise ImportFailed(f"no page of a known engine in {names}; `phasetop doctor` lists the engines that are known")
+        raise ImportFailed(
+            f"no page of a known engine or GPU exporter in {names}; `phasetop doctor` lists those that are known"
+        )
 
 
 def _pages(path: Path, engine: str | None, warn: Callable[[str], None]) -> Iterator[SavedPage]:
@@ -110,7 +114,17 @@ class _Endpoint:
     memo: PageMemo = field(default_factory=new_memo)
     newest: dict[EngineKey, EngineSnapshot] = field(default_factory=dict)
     closed: dict[EngineKey, EngineSnapshot] = field(default_factory=dict)
+    gpus: GpuPage = field(default_factory=GpuPage)
     problem: str | None = None
+
+    def put(self, page: SavedPage, text: str) -> bool:
+        """Take a page. False when it is of nothing that is known."""
+        if self.gpus.exporter is None:
+            found = snapshots(page.endpoint, text, page.arrived, self.memo)
+            self.newest.update((snapshot.key, snapshot) for snapshot in found)
+            if self.newest:
+                return bool(found)
+        return self.gpus.put(text, page.arrived)
 
 
 class _Assembler:
@@ -122,7 +136,7 @@ class _Assembler:
         self._sequence = 0
         self._start: int | None = None
         self._last_arrival = 0.0
-        self.engines_seen = False
+        self.anything_seen = False
 
     def put(self, page: SavedPage) -> Iterator[Interval]:
         at = int(page.arrived * _NANO)
@@ -134,15 +148,14 @@ class _Assembler:
             for endpoint in self._endpoints.values():
                 endpoint.closed.clear()
                 endpoint.newest.clear()
+                endpoint.gpus = GpuPage()
         while at >= self._start + self._length:
             yield self._close()
         self._last_arrival = max(self._last_arrival, page.arrived)
         endpoint = self._endpoints.setdefault(page.endpoint, _Endpoint())
         endpoint.problem = page.problem
-        if page.text is not None:
-            for snapshot in snapshots(page.endpoint, page.text, page.arrived, endpoint.memo):
-                self.engines_seen = True
-                endpoint.newest[snapshot.key] = snapshot
+        if page.text is not None and endpoint.put(page, page.text):
+            self.anything_seen = True
 
     def end(self) -> Iterator[Interval]:
         if self._start is not None:
@@ -152,15 +165,21 @@ class _Assembler:
         if self._start is None:
             raise RuntimeError("no page has arrived yet")
         start, self._start = self._start, self._start + self._length
-        engines: dict[EngineKey, EngineReading] = {}
+        engines: list[EngineReading] = []
+        gpus: dict[str, GpuReading] = {}
         gaps: list[Gap] = []
+        seconds = self._length / _NANO
         for name, endpoint in self._endpoints.items():
             readings = list(_readings(endpoint, self._start / _NANO))
-            engines.update((reading.key, reading) for reading in readings)
-            if any(reading.state != "ok" for reading in readings):
+            accelerators = endpoint.gpus.readings(self._start / _NANO, patience=seconds)
+            engines += readings
+            gpus.update((reading.uuid, rounded(reading)) for reading in accelerators)
+            if any(one.state != "ok" for one in readings) or any(one.state != "ok" for one in accelerators):
                 gaps.append(Gap(name, endpoint.problem or "no page arrived in this interval"))
         self._sequence += 1
-        return Interval(self._sequence, start, self._start, self._length / _NANO, engines=engines, gaps=tuple(gaps))
+        owned = assign_gpus(engines, tuple(gpus.values()), processes={}, trees={}, configured={})
+        by_key = {reading.key: reading for reading in owned}
+        return Interval(self._sequence, start, self._start, seconds, gpus=gpus, engines=by_key, gaps=tuple(gaps))
 
 
 def _readings(endpoint: _Endpoint, end: float) -> Iterable[EngineReading]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from collectors.engine.catalog import GATEWAY_ROLE
 from collectors.readings import EngineReading, GpuReading
 
 
@@ -20,9 +21,11 @@ def assign_gpus(
 
     In this order: the GPUs on which a process of the engine's tree runs; what is configured for
     its endpoint (`configured` holds NVML indices as text, or UUIDs); all the GPUs, when no other
-    engine is up. Ranks on one page share what is found for the page.
+    engine is up. Ranks on one page share what is found for the page. A GPU that is divided into
+    instances (MIG) is nobody's; its instances are.
     """
-    up = {reading.endpoint for reading in engines if reading.state != "down"}
+    gpus = [gpu for gpu in gpus if not gpu.instances]
+    up = {reading.endpoint for reading in engines if reading.state != "down" and reading.role != GATEWAY_ROLE}
     owned: dict[str, tuple[str, ...]] = {}
     for endpoint in {reading.endpoint for reading in engines}:
         seen = {uuid for pid in trees.get(endpoint, ()) for uuid in processes.get(pid, ())}

@@ -102,16 +102,29 @@ class GpuReading:
     uuid: str = _key("the GPU's UUID, or the MIG instance's")
     index: int = field(default=0, metadata={"kind": "gauge", "unit": "count", "help": "NVML index", "scale": None})
     name: str | None = _text("product name as the driver gives it")
-    source: str | None = _text("where the activity figures come from: gpm, dcgm, amd, gaudi, nvml or simulated")
+    source: str | None = _text("where the activity figures come from: gpm, dcgm, amd, gaudi, xpum, nvml or simulated")
+    page_fields: str | None = _text("fields that an exporter's page added to those of NVML, after the page's kind")
+    parent: str | None = _text("UUID of the GPU that this GPU instance (MIG) is a part of")
+    instance: str | None = _text("id of this GPU instance (MIG)")
     state: str = field(
         default="ok", metadata={"kind": "text", "unit": "text", "help": "ok, stale or lost", "scale": None}
     )
     window_seconds: float | None = _gauge("seconds", "real time the averages and amounts of this reading cover")
     age_seconds: float | None = _gauge("seconds", "age of the reading at the interval's end")
+    instances: float | None = _gauge(
+        "count", "GPU instances on this GPU (MIG): they are measured, not the GPU as a whole", 1
+    )
+    activity_window_seconds: float | None = _gauge(
+        "seconds", "time an exporter's figures cover, seen from when they change; missing for NVML's own"
+    )
+    activity_age_seconds: float | None = _gauge("seconds", "time since an exporter's figures were first seen")
     sm_active_ratio: float | None = _gauge("ratio", "cycles an SM had at least one warp, mean over SMs")
     tensor_active_ratio: float | None = _gauge("ratio", "cycles any tensor pipe was active")
     dram_active_ratio: float | None = _gauge("ratio", "share of the theoretical DRAM bandwidth in use")
     occupancy_ratio: float | None = _gauge("ratio", "resident warps of the maximum")
+    compute_active_ratio: float | None = _gauge(
+        "ratio", "time the compute or graphics engine was busy, with little or much"
+    )
     kernel_active_ratio: float | None = _gauge("ratio", "time some kernel was running (NVML utilization.gpu)")
     memory_active_ratio: float | None = _gauge(
         "ratio", "time device memory was being accessed (NVML utilization.memory)"
@@ -124,7 +137,7 @@ class GpuReading:
     temperature_celsius: float | None = _gauge("celsius", "core temperature")
     temperature_limit_celsius: float | None = _gauge("celsius", "core temperature at which clocks are reduced")
     memory_temperature_celsius: float | None = _gauge("celsius", "memory temperature")
-    sm_clock_hertz: float | None = _gauge("hertz", "SM clock")
+    sm_clock_hertz: float | None = _gauge("hertz", "SM clock (other makers: compute clock)")
     sm_clock_max_hertz: float | None = _gauge("hertz", "highest SM clock")
     memory_clock_hertz: float | None = _gauge("hertz", "memory clock")
     memory_clock_max_hertz: float | None = _gauge("hertz", "highest memory clock")
@@ -135,8 +148,8 @@ class GpuReading:
     )
     pcie_tx_bytes_per_second: float | None = _gauge("bytes_per_second", "sent over PCIe")
     pcie_rx_bytes_per_second: float | None = _gauge("bytes_per_second", "received over PCIe")
-    nvlink_tx_bytes_per_second: float | None = _gauge("bytes_per_second", "sent over NVLink")
-    nvlink_rx_bytes_per_second: float | None = _gauge("bytes_per_second", "received over NVLink")
+    nvlink_tx_bytes_per_second: float | None = _gauge("bytes_per_second", "sent over NVLink (xGMI, Xe Link)")
+    nvlink_rx_bytes_per_second: float | None = _gauge("bytes_per_second", "received over NVLink (xGMI, Xe Link)")
     dram_peak_bytes_per_second: float | None = _gauge("bytes_per_second", "theoretical DRAM bandwidth")
     tensor_peak_flops_per_second: float | None = _gauge("flops_per_second", "dense BF16 tensor peak")
     peak_source: str | None = _text("table or estimate: where the peaks come from")
@@ -172,6 +185,7 @@ class EngineReading:
     )
     decode_steps: float | None = _amount("count", "decode steps, where the engine counts them apart")
     prefill_seconds: float | None = _amount("seconds", "time in prefill, counted by the engine")
+    generation_tokens_ended: float | None = _amount("tokens", "generated tokens of requests that ended")
     decode_seconds: float | None = _amount("seconds", "time in decode, counted by the engine")
     idle_seconds: float | None = _amount("seconds", "time the scheduler had nothing to do, counted by the engine")
     cpu_seconds: float | None = _amount("seconds", "CPU time of the engine's processes")
@@ -227,6 +241,8 @@ def _table(reading: type[Reading]) -> tuple[FieldSpec, ...]:
 
 _TABLES: Mapping[str, tuple[FieldSpec, ...]] = {
     reading.__name__: _table(reading) for reading in (HostReading, GpuReading, EngineReading)
+    prefill_time: Histogram | None = _histogram("time from a request's first step to its first token, told at its end")
+    decode_time: Histogram | None = _histogram("time from a request's first token to its last, told at its end")
 }
 _NUMBERS: Mapping[str, tuple[tuple[str, int], ...]] = {
     name: tuple((spec.name, spec.scale) for spec in table if spec.kind in ("gauge", "amount"))

@@ -61,6 +61,10 @@ class Gpu:
     """Read NVIDIA GPUs through NVML."""
     nvml_library: Path | None = _key(FilePath(), None)
     """The NVML library to load instead of the system's libnvidia-ml.so.1."""
+    pages: tuple[str, ...] = _key(PageUrls(), ())
+    """Metrics pages of GPU exporters to read besides those discovered."""
+    discover: bool = _key(Flag(), True)
+    """Look for GPU exporters on the ports they use by default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

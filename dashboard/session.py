@@ -23,6 +23,9 @@ from collectors.engine.endpoints import Endpoints, address_of, find_page
 from collectors.engine.scrape import Fetcher, is_loopback
 from collectors.events import events_between
 from collectors.gpu.feed import GpuFeed
+from collectors.gpu.gpus import Gpus
+from collectors.gpu.page_reader import PageReader
+from collectors.gpu.page_search import PageSearch
 from collectors.host import Host
 from collectors.model import Interval, Tick
 from collectors.phase.label import Labeller
@@ -69,11 +72,8 @@ def parts_of(config: Config, clock: Clock) -> Parts:
         add_found=config.engine.discover,
     )
     sources: list[Source] = [HostSource(_host_sampler(clock), clock)]
-    if config.gpu.enabled:
-        from collectors.gpu.worker import GpuSource
-
-        library = config.gpu.nvml_library
-        sources.append(GpuFeed(GpuSource(library=str(library) if library is not None else None)))
+    if config.gpu.enabled or config.gpu.pages:
+        sources.append(_gpus(config, clock))
     sources.append(endpoints)
     discovery = None
     if config.engine.discover or any(is_loopback(url) for url in config.engine.urls):
@@ -244,14 +244,29 @@ class _Taken:
         self.tick = tick
 
 
+def _gpus(config: Config, clock: Clock) -> Gpus:
+    """NVML's reader, the configured exporters' pages, and the search for others."""
+    nvml = None
+    if config.gpu.enabled:
+        from collectors.gpu.worker import GpuSource
+
+        library = config.gpu.nvml_library
+        nvml = GpuFeed(GpuSource(library=str(library) if library is not None else None))
+    search = PageSearch(clock).look if config.gpu.enabled and config.gpu.discover else None
+    return Gpus(
+        nvml, lambda url: PageReader(_fetcher(config, clock, url), clock), urls=config.gpu.pages, search=search,
+        clock=clock,
+    )  # fmt: skip
+
+
+def _fetcher(config: Config, clock: Clock, url: str) -> Fetcher:
+    headers = authorization(config.engine.token_files, url)
+    return Fetcher(url, timeout=config.engine.timeout, headers=headers, monotonic=clock.monotonic)
+
+
 def _endpoint(config: Config, clock: Clock, url: str, engine: str | None) -> Endpoint:
     settings = config.engine
-    fetcher = Fetcher(
-        url,
-        timeout=settings.timeout,
-        headers=authorization(settings.token_files, url),
-        monotonic=clock.monotonic,
-    )
+    fetcher = _fetcher(config, clock, url)
     return Endpoint(fetcher, clock, min_interval=settings.min_interval, timeout=settings.timeout, engine=engine)
 
 

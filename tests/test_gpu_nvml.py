@@ -118,6 +118,7 @@ DISTINCT_EXPECTED = {
     "tensor_active_ratio": 0.62,
     "dram_active_ratio": 0.33,
     "occupancy_ratio": 0.44,
+    "compute_active_ratio": 0.97,
     "kernel_active_ratio": 0.97,
     "memory_active_ratio": 0.58,
     "memory_used_bytes": 61e9,
@@ -152,7 +153,8 @@ def test_every_field_shows_its_own_value(rig: Rig) -> None:
     for name, expected in DISTINCT_EXPECTED.items():
         assert getattr(reading, name) == pytest.approx(expected), name
     numbers = {spec.name for spec in field_specs(GpuReading) if spec.kind != "text"}
-    assert numbers - set(DISTINCT_EXPECTED) == {"index", "age_seconds"}
+    of_pages = {"activity_window_seconds", "activity_age_seconds"}
+    assert numbers - set(DISTINCT_EXPECTED) == {"index", "age_seconds", "instances", *of_pages}
     assert (reading.source, reading.state, reading.peak_source) == ("gpm", "ok", "table")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from collectors.importer import ImportFailed, import_intervals
+from tests.gpu_pages import dcgm_page
 from tests.making import SECOND, vllm_page
 
 
@@ -99,3 +100,24 @@ def test_intervals_are_whole_and_aligned_to_the_wall_clock(tmp_path: Path, lengt
     for earlier, later in itertools.pairwise(made):
         assert later.start == earlier.end
     assert all(interval.start % round(length * SECOND) == 0 for interval in made)
+
+
+def test_pages_of_a_gpu_exporter_become_the_gpus_of_the_intervals(tmp_path: Path) -> None:
+    gpu_pages = [
+        {"t": 100.2 + second, "url": "http://one:9400/metrics", "text": dcgm_page(DEV_POWER_USAGE=200.0 + second)}
+        for second in range(4)
+    ]
+    path = saved(tmp_path / "a.jsonl", [page(100.5 + second, prompt=second) for second in range(4)])
+    gpus = saved(tmp_path / "b.jsonl", gpu_pages)
+    made = list(import_intervals([path, gpus]))
+    (gpu,) = made[-1].gpus.values()
+    assert (gpu.source, gpu.state, gpu.power_watts, gpu.dram_active_ratio) == ("dcgm", "ok", 203.0, 0.75)
+    assert gpu.activity_window_seconds == pytest.approx(1.0)
+    assert next(iter(made[-1].engines.values())).gpus == (gpu.uuid,)
+
+
+def test_pages_of_a_gpu_exporter_alone_can_be_imported(tmp_path: Path) -> None:
+    pages = [{"t": 100.5, "text": dcgm_page()}, {"t": 102.5, "text": dcgm_page()}]
+    first, between, last = import_intervals([saved(tmp_path / "a.jsonl", pages)])
+    assert [next(iter(one.gpus.values())).state for one in (first, between, last)] == ["ok", "stale", "ok"]
+    assert [gap.reason for gap in between.gaps] == ["no page arrived in this interval"]

@@ -24,7 +24,13 @@ SPACING = 0.1
 MEBIBYTE = 1024.0 * 1024.0
 
 # metric id -> field of GpuReading. Ratios come in percent, rates in MiB/s.
-_RATIOS = {2: "sm_active_ratio", 3: "occupancy_ratio", 5: "tensor_active_ratio", 10: "dram_active_ratio"}
+_RATIOS = {
+    1: "compute_active_ratio",
+    2: "sm_active_ratio",
+    3: "occupancy_ratio",
+    5: "tensor_active_ratio",
+    10: "dram_active_ratio",
+}
 _RATES = {
     20: "pcie_tx_bytes_per_second",
     21: "pcie_rx_bytes_per_second",

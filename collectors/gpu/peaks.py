@@ -71,10 +71,10 @@ _ROWS: tuple[tuple[str, float, float | None], ...] = (
     (r"Instinct MI325X( OAM)?", 6000, 1307),
     (r"Instinct MI300X( OAM)?", 5300, 1307),
     (r"Instinct MI250X( OAM)?", 1638, 191.5),
-    (r"Gaudi ?3", 3700, 1677),  # at the 1.6 GHz it ships with
-    (r"Gaudi ?2", 2460, 432),
+    (r"Gaudi ?3|HL-325L?", 3700, 1677),  # at the 1.6 GHz it ships with
+    (r"Gaudi ?2|HL-225[BCDH]?", 2460, 432),
 )
-_TABLE = tuple((re.compile(rf"\b{pattern}\b"), dram * 1e9, tensor) for pattern, dram, tensor in _ROWS)
+_TABLE = tuple((re.compile(rf"\b(?:{pattern})\b"), dram * 1e9, tensor) for pattern, dram, tensor in _ROWS)
 _MAKER = re.compile(r"^(NVIDIA|Tesla|Quadro|AMD|Intel|Habana|HABANA)\s+")
 
 

@@ -18,7 +18,7 @@ _NUMBERS = tuple(
 )
 _AMOUNTS = tuple(spec.name for spec in field_specs(GpuReading) if spec.kind == "amount")
 _AVERAGES = (
-    "sm_active_ratio", "tensor_active_ratio", "dram_active_ratio", "occupancy_ratio",
+    "sm_active_ratio", "tensor_active_ratio", "dram_active_ratio", "occupancy_ratio", "compute_active_ratio",
     "throttle_power_ratio", "throttle_thermal_ratio", "throttle_hardware_ratio",
     "pcie_tx_bytes_per_second", "pcie_rx_bytes_per_second", "nvlink_tx_bytes_per_second", "nvlink_rx_bytes_per_second",
 )  # fmt: skip
@@ -83,7 +83,7 @@ def reading_of(values: Mapping[str, Any]) -> GpuReading | None:
     state, source = values.get("state"), values.get("source")
     cleaned = clean(name, 80) if isinstance(name, str) else None
     peak = peaks(cleaned, _number(values.get("memory_clock_max_hertz")), _number(values.get("memory_bus_bits")))
-    known = {name: _number(values.get(name)) for name in _NUMBERS}
+    known: dict[str, Any] = {name: _number(values.get(name)) for name in _NUMBERS}
     known["dram_peak_bytes_per_second"] = peak.dram
     known["tensor_peak_flops_per_second"] = peak.tensor
     return GpuReading(

@@ -31,7 +31,8 @@ from collectors.phase.evidence import Observation, observe, spread, with_live_pr
 from collectors.phase.hardware import DramHistory
 from collectors.phase.rules import Spent, phase_of, phase_seconds
 from collectors.phase.settle import FEW_STEPS, SETTLE_SECONDS, Split, split
-from collectors.phase.topology import gpu_spent, host_spent, owners
+from collectors.phase.timely import timely
+from collectors.phase.topology import gpu_spent, host_spent, owners, without_gateways
 from collectors.readings import EngineReading, GpuReading
 
 __all__ = ["Labeller", "phase_seconds"]
@@ -163,9 +164,11 @@ class Labeller:
 
     def push(self, interval: Interval) -> Tick:
         """Takes the next interval; gives its provisional labels and those that settled with it."""
+        whole, interval = interval, without_gateways(timely(interval))
         self._pending.append(interval)
         for key, reading in interval.engines.items():
             track = self._engines.setdefault(key, _EngineTrack())
+            track.calibration.tokens_per_step = tokens_per_step(interval, reading)
             track.push(observe(interval, reading, track.newest), interval.duration)
         settled: list[Label] = []
         while self._pending and (final := self._is_ripe(interval)) is not None:
@@ -174,7 +177,7 @@ class Labeller:
         if not labels:
             labels = self._provisional(interval)
         self._forget(interval.end)
-        return Tick(interval, labels, tuple(settled))
+        return Tick(whole, labels, tuple(settled))
 
     def flush(self) -> tuple[Label, ...]:
         """The end of the data: what is still provisional settles on what is known."""
@@ -231,7 +234,8 @@ class Labeller:
             )
             for uuid, gpu in interval.gpus.items()
         }
-        host = host_spent(list(gpus.values()), list(engines.values()))
+        measured = [spent for uuid, spent in gpus.items() if not interval.gpus[uuid].instances]
+        host = host_spent(measured, list(engines.values()))
         if host is None:
             host = Spent(0.0, 0.0, 0.0, interval.duration, 1.0, "low", ())
         all_engines, all_gpus = list(interval.engines.values()), list(interval.gpus.values())

@@ -45,13 +45,24 @@ def sampling_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine", metavar="URL", action="append", help="metrics page of an engine, besides those found; repeatable"
     )
+    gpu_page_argument(parser)
     config_argument(parser)
+
+
+def gpu_page_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--gpu-page",
+        metavar="URL",
+        action="append",
+        help="metrics page of a GPU exporter, besides those found; repeatable",
+    )
 
 
 # Attribute of the parsed arguments -> (flag, key it sets, value when the flag takes none).
 _FLAGS: Mapping[str, tuple[str, str, bool | None]] = {
     "interval": ("--interval", "sampling.interval", None),
     "engine": ("--engine", "engine.urls", None),
+    "gpu_page": ("--gpu-page", "gpu.pages", None),
     "record": ("--record", "record.directory", None),
     "listen": ("--listen", "server.listen", None),
     "ascii": ("--ascii", "tui.ascii", True),

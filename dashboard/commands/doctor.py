@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from dashboard.commands.common import config_argument, configuration
+from dashboard.commands.common import config_argument, configuration, gpu_page_argument
 
 if TYPE_CHECKING:
     from dashboard.config import Loaded
@@ -20,6 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the findings as one JSON object")
     parser.add_argument("--ascii", action="store_true", help="mark levels with ASCII characters")
     parser.add_argument("--engine", metavar="URL", action="append", help="metrics page of an engine; repeatable")
+    gpu_page_argument(parser)
     config_argument(parser)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 
-from dashboard.commands.common import CommandFailed, UsageError, config_argument, configuration
+from dashboard.commands.common import CommandFailed, UsageError, config_argument, configuration, gpu_page_argument
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the interval as one JSON object")
     parser.add_argument("--window", metavar="1s", default="1s", help="how long to measure, 250ms to 1m")
     parser.add_argument("--engine", metavar="URL", action="append", help="metrics page of an engine; repeatable")
+    gpu_page_argument(parser)
     config_argument(parser)
 
 
