@@ -185,7 +185,6 @@ class EngineReading:
     )
     decode_steps: float | None = _amount("count", "decode steps, where the engine counts them apart")
     prefill_seconds: float | None = _amount("seconds", "time in prefill, counted by the engine")
-    generation_tokens_ended: float | None = _amount("tokens", "generated tokens of requests that ended")
     decode_seconds: float | None = _amount("seconds", "time in decode, counted by the engine")
     idle_seconds: float | None = _amount("seconds", "time the scheduler had nothing to do, counted by the engine")
     cpu_seconds: float | None = _amount("seconds", "CPU time of the engine's processes")
@@ -241,8 +240,6 @@ def _table(reading: type[Reading]) -> tuple[FieldSpec, ...]:
 
 _TABLES: Mapping[str, tuple[FieldSpec, ...]] = {
     reading.__name__: _table(reading) for reading in (HostReading, GpuReading, EngineReading)
-    prefill_time: Histogram | None = _histogram("time from a request's first step to its first token, told at its end")
-    decode_time: Histogram | None = _histogram("time from a request's first token to its last, told at its end")
 }
 _NUMBERS: Mapping[str, tuple[tuple[str, int], ...]] = {
     name: tuple((spec.name, spec.scale) for spec in table if spec.kind in ("gauge", "amount"))
