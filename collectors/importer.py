@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from collectors.engine.page import PageMemo
-from collectors.engine.reading import EngineSnapshot, engine_reading, new_memo, snapshots
+from collectors.engine.reading import EngineMemo, EngineSnapshot, engine_reading, new_memo, snapshots
 from collectors.gpu.pages import GpuPage
 from collectors.model import EngineKey, Gap, Interval
 from collectors.ownership import assign_gpus
@@ -111,7 +110,7 @@ def _page(line: Any, path: Path, engine: str | None) -> SavedPage:
 
 @dataclass(slots=True)
 class _Endpoint:
-    memo: PageMemo = field(default_factory=new_memo)
+    memo: EngineMemo = field(default_factory=new_memo)
     newest: dict[EngineKey, EngineSnapshot] = field(default_factory=dict)
     closed: dict[EngineKey, EngineSnapshot] = field(default_factory=dict)
     gpus: GpuPage = field(default_factory=GpuPage)

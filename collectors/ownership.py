@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from collectors.engine.catalog import GATEWAY_ROLE
 from collectors.readings import EngineReading, GpuReading
 
 
@@ -24,7 +25,7 @@ def assign_gpus(
     instances (MIG) is nobody's; its instances are.
     """
     gpus = [gpu for gpu in gpus if not gpu.instances]
-    up = {reading.endpoint for reading in engines if reading.state != "down"}
+    up = {reading.endpoint for reading in engines if reading.state != "down" and reading.role != GATEWAY_ROLE}
     owned: dict[str, tuple[str, ...]] = {}
     for endpoint in {reading.endpoint for reading in engines}:
         seen = {uuid for pid in trees.get(endpoint, ()) for uuid in processes.get(pid, ())}

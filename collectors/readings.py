@@ -163,8 +163,13 @@ class EngineReading:
     engine_index: str = _key("data-parallel rank as the engine names it")
     engine: str | None = _text("vllm, sglang, llamacpp, ...")
     model: str | None = _text("model name the engine serves under")
-    role: str | None = _text("prefill, decode or both")
+    role: str | None = _text("prefill, decode or both; router where it only passes requests on")
     version: str | None = _text("engine version where its page tells")
+    dtype: str | None = _text("data type of the weights where the page tells")
+    kv_cache_dtype: str | None = _text("data type of the KV cache where the page tells")
+    late_fields: str | None = _text(
+        "fields counted only when a request ends, comma-separated: true over minutes, not within an interval"
+    )
     state: str = field(
         default="ok", metadata={"kind": "text", "unit": "text", "help": "ok, blocked, stale or down", "scale": None}
     )
@@ -178,7 +183,9 @@ class EngineReading:
     prompt_tokens_transferred: float | None = _amount(
         "tokens", "prompt tokens whose KV cache came from another instance"
     )
+    prompt_tokens_ended: float | None = _amount("tokens", "prompt tokens of requests that ended")
     generation_tokens: float | None = _amount("tokens", "generated tokens")
+    generation_tokens_ended: float | None = _amount("tokens", "generated tokens of requests that ended")
     first_tokens: float | None = _amount("count", "requests that got their first token")
     steps: float | None = _amount(
         "count", "engine steps that generated tokens, or batch computations where only those are counted"
@@ -193,17 +200,49 @@ class EngineReading:
     write_bytes: float | None = _amount("bytes", "memory writes the engine estimates per GPU")
     requests_running: float | None = _gauge("count", "requests being executed at the interval's end", 1)
     requests_waiting: float | None = _gauge("count", "requests waiting at the interval's end", 1)
+    requests_waiting_capacity: float | None = _gauge("count", "of those waiting: for room in the batch or KV cache", 1)
+    requests_waiting_deferred: float | None = _gauge(
+        "count", "put off for another reason than room: a grammar, an adapter, a limit", 1
+    )
+    requests_waiting_transfer: float | None = _gauge("count", "waiting for a KV cache from or to another instance", 1)
+    requests_paused: float | None = _gauge("count", "requests begun and put aside: swapped out or paused", 1)
     requests_limit: float | None = _gauge("count", "requests the engine executes at once at most", 1)
     requests_finished: float | None = _amount("count", "requests that ended")
+    requests_stopped: float | None = _amount("count", "requests that ended by themselves")
+    requests_cut_off: float | None = _amount("count", "requests that ended at a length limit")
+    requests_aborted: float | None = _amount("count", "requests that their client or the engine aborted")
+    requests_failed: float | None = _amount("count", "requests that ended with an error")
+    requests_rejected: float | None = _amount("count", "requests that were not taken on")
     kv_cache_usage_ratio: float | None = _gauge("ratio", "KV cache blocks in use")
     kv_cache_tokens: float | None = _gauge("tokens", "KV cache capacity")
+    kv_block_tokens: float | None = _gauge("tokens", "tokens of one KV cache block")
+    max_length_tokens: float | None = _gauge("tokens", "longest context the engine takes")
+    tensor_parallel: float | None = _gauge("count", "GPUs that share each layer", 1)
+    pipeline_parallel: float | None = _gauge("count", "stages the layers are split over", 1)
     prefix_cache_queries: float | None = _amount("tokens", "prompt tokens looked up in the prefix cache")
     prefix_cache_hits: float | None = _amount("tokens", "prompt tokens of those found there")
     preemptions: float | None = _amount("count", "requests preempted")
+    spec_drafts: float | None = _amount("count", "drafts verified in speculative decoding")
+    spec_draft_tokens: float | None = _amount("tokens", "drafted tokens")
+    spec_accepted_tokens: float | None = _amount("tokens", "drafted tokens that were accepted")
+    spec_acceptance_ratio: float | None = _gauge(
+        "ratio", "drafted tokens accepted: of the interval where both are counted, else as the engine last said"
+    )
+    kv_transfer_seconds: float | None = _amount("seconds", "time of KV cache transfers to or from other instances")
+    kv_transfer_bytes: float | None = _amount("bytes", "KV cache transferred to or from other instances")
+    kv_transfer_failures: float | None = _amount("count", "KV cache transfers that failed")
+    lora_running: float | None = _gauge("count", "LoRA adapters in use", 1)
+    lora_waiting: float | None = _gauge("count", "LoRA adapters that requests wait for", 1)
+    lora_limit: float | None = _gauge("count", "LoRA adapters that fit at once", 1)
     ttft: Histogram | None = _histogram("time to first token")
-    tpot: Histogram | None = _histogram("time per output token")
+    tpot: Histogram | None = _histogram(
+        "time per output token, as tokens are made; of whole requests where an engine tells no more"
+    )
+    request_tpot: Histogram | None = _histogram("mean time per output token of a request, told when it ends")
     e2e: Histogram | None = _histogram("request latency end to end")
     queue: Histogram | None = _histogram("time a request waited before its first step")
+    prefill_time: Histogram | None = _histogram("time from a request's first step to its first token, told at its end")
+    decode_time: Histogram | None = _histogram("time from a request's first token to its last, told at its end")
     gpus: tuple[str, ...] = field(
         default=(),
         metadata={"kind": "text", "unit": "text", "help": "UUIDs of its GPUs, comma-separated", "scale": None},

@@ -40,7 +40,8 @@ LABEL_SCALE = 10_000
 _STEADY = {
     "cpu_cores", "memory_total_bytes", "power_limit_watts", "temperature_limit_celsius", "sm_clock_max_hertz",
     "memory_clock_hertz", "memory_clock_max_hertz", "dram_peak_bytes_per_second", "tensor_peak_flops_per_second",
-    "requests_limit", "kv_cache_tokens",
+    "requests_limit", "kv_cache_tokens", "kv_block_tokens", "max_length_tokens", "tensor_parallel", "pipeline_parallel",
+    "lora_limit",
 }  # fmt: skip
 """Numbers that go with the texts, since they rarely change. Any value is stored right either way."""
 
@@ -200,7 +201,7 @@ _COMMON = (
             "  layout INTEGER NOT NULL",
             "  bucket INTEGER NOT NULL",
             "  upper REAL -- seconds; NULL: no upper bound",
-            "  field TEXT NOT NULL -- ttft, tpot, e2e or queue",
+            "  field TEXT NOT NULL -- the histogram's field: ttft, tpot, ...",
             "  PRIMARY KEY (layout, bucket)",
         ],
         without_rowid=True,

@@ -16,6 +16,7 @@ from http import HTTPStatus
 from collectors.clock import Clock
 from collectors.engine.reading import EngineSnapshot, engine_reading, new_memo, snapshots
 from collectors.engine.scrape import Fetcher, PageProblem
+from collectors.engine.strangers import described
 from collectors.model import Gap
 from collectors.processes import CpuMeter
 from collectors.readings import EngineReading
@@ -133,7 +134,7 @@ class Endpoint:
             return _Arrival(problem=problem)
         found = snapshots(self.url, page.text, page.arrived, self._memo)
         if not found:
-            return _Arrival(problem=PageProblem("blocked", "its page holds no metrics of a known engine"))
+            return _Arrival(problem=PageProblem("blocked", described(page.text)))
         return _Arrival(found)
 
     def _forget_totals(self) -> None:

@@ -3,12 +3,15 @@
 A page of a serving engine has some 500 lines of which only the numbers change from one reading to
 the next. So the part of a line before its value is parsed once and remembered; afterwards a line
 costs one dictionary look-up and one `float`.
+
+A page that grows or lies costs a bounded time and a bounded memory: so many characters, new lines
+and labels are looked at, and what is beyond is passed over.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -17,8 +20,19 @@ from collectors.text import clean
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL = re.compile(r'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*(?:,|(?=\}))')
 _ESCAPES = {"\\\\": "\\", '\\"': '"', "\\n": "\n"}
-_MEMO_LIMIT = 20_000
 _LABEL_VALUE_LIMIT = 200
+
+PAGE_LIMIT = 16 << 20
+"""Characters of a page that are read; the largest known engine page has 0.12 million."""
+LINE_LIMIT = 8_192
+"""Characters of a line up to its value; the longest known has 1,200."""
+LABEL_LIMIT = 64
+"""Labels of a series; the most known are 40."""
+NEW_LINES_LIMIT = 20_000
+"""Lines never seen before that one reading looks at, and series that are remembered."""
+_VALUE_LIMIT = 200
+REMEMBERED_LIMIT = 8 << 20
+"""Characters of lines that are remembered."""
 
 Number = float
 
@@ -45,23 +59,37 @@ class PageMemo:
     wanted: Callable[[str], bool]
     _by_key: dict[str, Series | None] = field(default_factory=dict)
     _by_identity: dict[tuple[str, tuple[tuple[str, str], ...]], Series] = field(default_factory=dict)
+    _remembered: int = 0
 
     def series(self, key: str) -> Series | None:
         """The series of a line's part before its value; None when unwanted or not a series."""
         parsed = _parse_key(key)
         series = self._intern(*parsed) if parsed and self.wanted(parsed[0]) else None
-        if len(self._by_key) >= _MEMO_LIMIT:
+        self.remember(key, series)
+        return series
+
+    def remember(self, key: str, series: Series | None) -> None:
+        if len(self._by_key) >= NEW_LINES_LIMIT or self._remembered >= REMEMBERED_LIMIT:
             # A page whose lines never repeat (time stamps in labels, say) must not grow us without end.
             self._by_key.clear()
+            self._remembered = 0
         self._by_key[key] = series
-        return series
+        self._remembered += len(key)
+
+    def forget_all_but(self, samples: Iterable[tuple[Series, Number]]) -> None:
+        """Drop series that a page has no more, once there are very many.
+
+        Those still there keep their identity: a total is compared with the one before by it.
+        """
+        if len(self._by_identity) > NEW_LINES_LIMIT:
+            self._by_identity = {(one.name, tuple(one.labels.items())): one for one, _ in samples}
+            self._by_key.clear()
+            self._remembered = 0
 
     def _intern(self, name: str, labels: dict[str, str]) -> Series:
         identity = (name, tuple(labels.items()))
         series = self._by_identity.get(identity)
         if series is None:
-            if len(self._by_identity) >= _MEMO_LIMIT:
-                self._by_identity.clear()
             series = self._by_identity[identity] = Series(name, MappingProxyType(labels))
         return series
 
@@ -75,18 +103,19 @@ def read_page(text: str, memo: PageMemo) -> list[tuple[Series, Number]]:
     known = memo._by_key
     samples: list[tuple[Series, Number]] = []
     append = samples.append
-    for line in text.splitlines():
+    new_lines = 0
+    for line in text[:PAGE_LIMIT].split("\n"):
         key, _, value = line.rpartition(" ")
-        try:
+        if key in known:
             series = known[key]
-        except KeyError:
-            if not line or line[0] == "#":
+        else:
+            new_lines += 1
+            if new_lines > NEW_LINES_LIMIT:
                 continue
-            stripped = _split(line)
-            if stripped is None:
+            found = _first_seen(line, key, value, memo)
+            if found is None:
                 continue
-            key, value = stripped
-            series = known[key] if key in known else memo.series(key)
+            series, value = found
         if series is None:
             continue
         try:
@@ -95,7 +124,21 @@ def read_page(text: str, memo: PageMemo) -> list[tuple[Series, Number]]:
             continue
         if number == number:
             append((series, number))
+    memo.forget_all_but(samples)
     return samples
+
+
+def _first_seen(line: str, key: str, value: str, memo: PageMemo) -> tuple[Series | None, str] | None:
+    """(series, value text) of a line whose beginning is not remembered; None when it is no sample."""
+    if line.startswith("#"):
+        if len(key) <= LINE_LIMIT:
+            memo.remember(key, None)
+        return None
+    split = _split(line)
+    if split is None:
+        return None
+    key, value = split
+    return (memo._by_key[key] if key in memo._by_key else memo.series(key)), value
 
 
 def _split(line: str) -> tuple[str, str] | None:
@@ -109,17 +152,23 @@ def _split(line: str) -> tuple[str, str] | None:
         if closing is None:
             return None
         end = closing
-    words = line[end:].split()
+    if end > LINE_LIMIT:
+        return None
+    words = line[end : end + _VALUE_LIMIT].split(maxsplit=1)
     return (line[:end], words[0]) if words else None
 
 
 def _labels_end(line: str, position: int) -> int | None:
-    while position < len(line) and line[position] != "}":
+    for _ in range(LABEL_LIMIT + 1):
+        if position >= len(line) or position > LINE_LIMIT:
+            return None
+        if line[position] == "}":
+            return position + 1
         label = _LABEL.match(line, position)
         if label is None:
             return None
         position = label.end()
-    return position + 1 if position < len(line) else None
+    return None
 
 
 def _parse_key(key: str) -> tuple[str, dict[str, str]] | None:

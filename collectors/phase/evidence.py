@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
-from collectors.engine.catalog import ENGINES_BY_NAME
+from collectors.engine.catalog import ENGINES_BY_NAME, WITHIN_INTERVAL
 from collectors.model import Interval
 from collectors.readings import EngineReading, GpuReading
 
@@ -76,6 +77,12 @@ class Observation:
         return self.runs_throughout if self.busy is None else self.busy >= 0.95 * self.seconds
 
     @property
+    def is_uncounted(self) -> bool:
+        """Nothing counts tokens, steps or seconds as they pass: the time cannot be told apart."""
+        live = (self.generated, self.steps, self.prefill_seconds, self.decode_seconds)
+        return not self.missing and all(amount is None for amount in live)
+
+    @property
     def decodes(self) -> bool:
         return bool(self.decode_seconds) or bool(self.steps) or (self.steps is None and bool(self.continued))
 
@@ -91,10 +98,11 @@ def observe(interval: Interval, reading: EngineReading, before: Observation | No
     """The observation of one engine in one interval; `before` is the one that preceded it."""
     if reading.state != "ok" or reading.window_seconds is None:
         return Observation(interval.sequence, interval.end, interval.duration, missing=True)
+    seconds = reading.window_seconds
+    reading = without_late(reading)
     prompt = _computed_prompt(reading)
     steps = _decode_steps(reading, prompt)
     running_before = before.running if before is not None and not before.missing else None
-    seconds = reading.window_seconds
     busy, source = _measured_busy(interval, reading, running_before)
     return Observation(
         sequence=interval.sequence,
@@ -117,6 +125,16 @@ def observe(interval: Interval, reading: EngineReading, before: Observation | No
         busy_source=source,
         ttft_mean=reading.ttft.mean if reading.ttft is not None else None,
     )
+
+
+def without_late(reading: EngineReading) -> EngineReading:
+    """The reading without the amounts that are counted when a request ends: they are another time's work."""
+    if not reading.late_fields:
+        return reading
+    late: dict[str, Any] = {name: None for name in reading.late_fields.split(",") if name in WITHIN_INTERVAL}
+    if "first_tokens" in late:
+        late["ttft"] = None
+    return replace(reading, **late)
 
 
 def _computed_prompt(reading: EngineReading) -> float | None:

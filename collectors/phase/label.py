@@ -32,7 +32,7 @@ from collectors.phase.hardware import DramHistory
 from collectors.phase.rules import Spent, phase_of, phase_seconds
 from collectors.phase.settle import FEW_STEPS, SETTLE_SECONDS, Split, split
 from collectors.phase.timely import timely
-from collectors.phase.topology import gpu_spent, host_spent, owners
+from collectors.phase.topology import gpu_spent, host_spent, owners, without_gateways
 from collectors.readings import EngineReading, GpuReading
 
 __all__ = ["Labeller", "phase_seconds"]
@@ -164,7 +164,7 @@ class Labeller:
 
     def push(self, interval: Interval) -> Tick:
         """Takes the next interval; gives its provisional labels and those that settled with it."""
-        whole, interval = interval, timely(interval)
+        whole, interval = interval, without_gateways(timely(interval))
         self._pending.append(interval)
         for key, reading in interval.engines.items():
             track = self._engines.setdefault(key, _EngineTrack())

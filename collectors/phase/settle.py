@@ -156,7 +156,7 @@ def _reach_back(drafts: list[_Draft], landed: int, model: CostModel) -> None:
         _claim(drafts, landed, seen.prefill_seconds)
     elif seen.prompt and model.knows_prefill:
         _claim(drafts, landed, model.prefill_seconds(seen.prompt))
-    if seen.ttft_mean is not None and seen.first and seen.prompt:
+    if seen.ttft_mean is not None and seen.first and seen.prompt != 0:  # None: prompts are not counted as they land
         _cover(drafts, landed, seen.ttft_mean, seen.first)
 
 
@@ -195,6 +195,8 @@ def _conclude(draft: _Draft, model: CostModel, *, final: bool, is_heard: bool) -
     if draft.is_proven_idle:
         settled = final or is_heard or seen.busy_source != "idle-counter"
         return Split(0.0, 0.0, seen.seconds, 0.0, (_idle_evidence(seen),), 0.02, complete=settled)
+    if seen.is_uncounted:
+        return Split(0.0, 0.0, 0.0, seen.seconds, (), 1.0, complete=True)
     if seen.prefill_seconds is not None and seen.decode_seconds is not None:
         return _by_engine_seconds(draft, final)
     if seen.prefill_seconds is not None:
@@ -336,7 +338,7 @@ def _by_bounds(draft: _Draft, final: bool) -> Split:
     # Prefill took between none and all of the time that first tokens were waited for, and never
     # more of the busy time than prompt tokens have of prompt tokens and steps.
     prompt, steps = seen.prompt or 0.0, seen.steps or seen.continued or 0.0
-    most = min(cover, busy * prompt / (prompt + steps)) if prompt + steps else cover
+    most = min(cover, busy * prompt / (prompt + steps)) if seen.prompt is not None and prompt + steps else cover
     share_range = most / busy if busy else 1.0
     if share_range <= 0.4:
         return Split(most / 2, busy - most / 2, seen.seconds - busy, 0.0, ("bounds",), share_range / 2, final)

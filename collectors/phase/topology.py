@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from collectors.engine.catalog import GATEWAY_ROLE
 from collectors.model import Confidence, Evidence, Interval
 from collectors.phase.evidence import gpu_busy_ratio
 from collectors.phase.hardware import DramHistory, hardware_spent
@@ -34,6 +35,14 @@ def total(parts: Iterable[Spent]) -> Spent | None:
         tuple(evidence),
         any(part.has_requests for part in some),
     )
+
+
+def without_gateways(interval: Interval) -> Interval:
+    """The interval without what only passes requests on: it has no time of its own to split."""
+    if not any(reading.role == GATEWAY_ROLE for reading in interval.engines.values()):
+        return interval
+    engines = {key: reading for key, reading in interval.engines.items() if reading.role != GATEWAY_ROLE}
+    return replace(interval, engines=engines)
 
 
 def owners(interval: Interval) -> dict[str, list[EngineReading]]:
