@@ -173,7 +173,7 @@ def _behind(gpus: Mapping[str, GpuReading], ticks: Sequence[Tick]) -> Odd | None
         uuid = min(means, key=lambda key: means[key])
         lag = 1 - means[uuid] / middle
         if lag > BEHIND:
-            cause = _throttling(uuid, ticks)
+            cause = _throttling(ticks).get(uuid)
             told = f": {cause}" if cause else ""
             text = f"GPU {gpus[uuid].index} runs {round(lag * 100)} % behind its peers{told}"
             return Odd(text, False, frozenset((uuid,)))
@@ -195,15 +195,20 @@ _THROTTLES = (
 )
 
 
-def _throttling(uuid: str, ticks: Sequence[Tick]) -> str | None:
-    """The largest throttling share of a GPU in words; None below a tenth of the time."""
-    shares = [(_means(ticks, name).get(uuid, 0.0), words) for name, words in _THROTTLES]
-    share, words = max(shares, key=lambda item: item[0])
-    return f"{words} {round(share * 100)} % of the time" if share >= THROTTLED else None
+def _throttling(ticks: Sequence[Tick]) -> dict[str, str]:
+    """The largest throttling share of each GPU in words, where it is a tenth of the time at least."""
+    means = [(_means(ticks, name), words) for name, words in _THROTTLES]
+    told: dict[str, str] = {}
+    for uuid in dict.fromkeys(uuid for shares, _ in means for uuid in shares):
+        share, words = max(((shares.get(uuid, 0.0), words) for shares, words in means), key=lambda item: item[0])
+        if share >= THROTTLED:
+            told[uuid] = f"{words} {round(share * 100)} % of the time"
+    return told
 
 
 def _throttled(gpus: Mapping[str, GpuReading], ticks: Sequence[Tick]) -> Odd | None:
-    told = {uuid: words for uuid in gpus if (words := _throttling(uuid, ticks))}
+    throttling = _throttling(ticks)
+    told = {uuid: throttling[uuid] for uuid in gpus if uuid in throttling}
     if not told:
         return None
     first = next(iter(told))
