@@ -26,8 +26,8 @@ from dashboard.state import Delivery, Feed
 
 _STOP_SECONDS = 1.0
 """How long leaving waits for the feed; what hangs is left to die with the process."""
-_QUEUED_FRAMES = 2
-"""Frames waiting to be written to the terminal; with more, frames are skipped (and keys are not)."""
+_RETRY_SECONDS = 0.1
+"""When the terminal has not taken the last frames yet, the next one is tried again so much later."""
 
 
 class Arrived(Message, bubble=False):
@@ -98,24 +98,31 @@ class PhasetopApp(App[None]):
             self._present()
 
     def _beat(self) -> None:
-        """The clock in the header, and the frame that was skipped."""
-        if self._behind:
-            self._present()
-        elif self.desk.clock_moved():
+        """The clock in the header."""
+        if not self._behind and self.desk.clock_moved():
             for screen in self._overviews():
                 screen.present_clock()
 
     def _present(self) -> None:
-        self._behind = self._frames_waiting() > _QUEUED_FRAMES
-        if not self._behind:
-            for screen in self._overviews():
-                screen.present()
+        """Paints what changed; frames that a slow line cannot take are skipped, keys never are."""
+        if self._behind:
+            return
+        if self._frames_waiting():
+            self._behind = True
+            self.set_timer(_RETRY_SECONDS, self._catch_up)
+            return
+        for screen in self._overviews():
+            screen.present()
+
+    def _catch_up(self) -> None:
+        self._behind = False
+        self._present()
 
     def _overviews(self) -> list[Overview]:
         return [screen for screen in self.screen_stack if isinstance(screen, Overview)]
 
     def _frames_waiting(self) -> int:
-        """Frames the terminal has not taken yet: over a slow line they pile up."""
+        """Frames that wait behind one the terminal is still taking."""
         queue = getattr(getattr(self._driver, "_writer_thread", None), "_queue", None)
         return 0 if queue is None else int(queue.qsize())
 
