@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
 from collections import deque
 from pathlib import Path
 
@@ -30,7 +31,8 @@ def tables(tmp_path: Path) -> KernelTables:
 
 
 def load(count: int = 200) -> list[Request]:
-    return [Request(0.3 * index, 400 + 37 * (index % 11), 20 + index % 30) for index in range(count)]
+    chance = random.Random(1)
+    return [Request(0.3 * index, chance.randrange(50, 1600), chance.randrange(5, 50)) for index in range(count)]
 
 
 def test_a_mixed_step_costs_at_least_its_decode_part(tables: KernelTables) -> None:

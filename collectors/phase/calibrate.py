@@ -25,6 +25,13 @@ MIN_WINDOWS = 3
 SURE_WINDOWS = 20
 """Below this many windows every label that rests on the fit has low confidence."""
 
+CPU_TOKENS_PER_STEP, GPU_TOKENS_PER_STEP = 20.0, 200.0
+"""Prompt tokens that cost as much as one decode step, where the device's peaks are not known.
+
+Measured: 14 and 18 on llama.cpp and vLLM on a CPU, 320 by the kernels of an RTX PRO 6000; the
+ratio of peak compute to bandwidth is 150 to 300 operations a byte on data-centre GPUs.
+"""
+
 _REFIT_WINDOWS = 6
 """Once sure, the costs are fitted anew every half minute of busy time."""
 
@@ -33,7 +40,7 @@ _MIN_TOKENS = 2000
 
 _RIDGE = (0.02, 0.05, 0.05, 0.02)
 """Pull of each cost towards its prior; the second-order costs of batch and context are held tighter."""
-_COLD_RIDGE = 0.3
+_COLD_RIDGE = 0.05
 """Pull towards the prior while there are few windows; it fades out by `SURE_WINDOWS`."""
 _SWEEPS = 200
 
@@ -93,6 +100,7 @@ class Calibration:
 
     windows: deque[Window] = field(default_factory=lambda: deque(maxlen=MAX_WINDOWS))
     model: CostModel = UNCALIBRATED
+    tokens_per_step: float = CPU_TOKENS_PER_STEP
     _open: list[float] = field(default_factory=lambda: [0.0] * len(Window._fields))
     _since_fit: int = 0
     _flops: float = 0.0
@@ -115,7 +123,7 @@ class Calibration:
         self._since_fit += 1
         if not self.model.is_sure or self._since_fit >= _REFIT_WINDOWS:
             flops_per_token = self._flops / self._tokens if self._tokens >= _MIN_TOKENS else 0.0
-            self.model = replace(fit(self.windows), flops_per_token=flops_per_token)
+            self.model = replace(fit(self.windows, self.tokens_per_step), flops_per_token=flops_per_token)
             self._since_fit = 0
 
     def interrupt(self) -> None:
@@ -126,6 +134,7 @@ class Calibration:
         return {
             "windows": [list(window) for window in self.windows],
             "open": list(self._open),
+            "tokens_per_step": self.tokens_per_step,
             "since_fit": self._since_fit,
             "flops": self._flops,
             "tokens": self._tokens,
@@ -136,18 +145,22 @@ class Calibration:
     def from_json(cls, state: dict[str, Any]) -> Calibration:
         windows = deque((Window(*values) for values in state["windows"]), maxlen=MAX_WINDOWS)
         model = CostModel(**state["model"])
-        return cls(windows, model, list(state["open"]), state["since_fit"], state["flops"], state["tokens"])
+        rest = (list(state["open"]), state["since_fit"], state["flops"], state["tokens"])
+        return cls(windows, model, state["tokens_per_step"], *rest)
 
 
-def fit(windows: Iterable[Window]) -> CostModel:
-    """The cost model of some windows; `UNCALIBRATED` when there are too few of them."""
+def fit(windows: Iterable[Window], tokens_per_step: float = CPU_TOKENS_PER_STEP) -> CostModel:
+    """The cost model of some windows; `UNCALIBRATED` when there are too few of them.
+
+    `tokens_per_step` is how many prompt tokens cost as much as a decode step by the hardware alone.
+    """
     rows = list(windows)
     if len(rows) < MIN_WINDOWS:
         return UNCALIBRATED
     decode_rows = [row for row in rows if row.steps > 0]
     prompt_rows = [row for row in rows if row.prompt > 0]
     ceiling = _prompt_token_ceiling(rows)
-    prior = _prior(rows, ceiling)
+    prior = _prior(rows, ceiling, tokens_per_step)
     scales = [max((row[column] for row in rows), default=0.0) for column in range(4)]
     costs = _bounded_ridge(rows, prior, scales, ceiling)
     step, token, kv_step, prompt_token = costs
@@ -179,10 +192,12 @@ def _prompt_token_ceiling(rows: Sequence[Window]) -> float:
     return ratios[len(ratios) // 10] if ratios else inf
 
 
-def _prior(rows: Sequence[Window], ceiling: float) -> list[float]:
-    """Costs that windows of one phase alone show; a mixed past gives half the time to each.
+def _prior(rows: Sequence[Window], ceiling: float, tokens_per_step: float) -> list[float]:
+    """Costs that windows of one phase alone show; else what physics makes of mixed ones.
 
-    A window counts as pure when the other kind of work could not have filled a tenth of it.
+    A window counts as pure when the other kind of work could not have filled a tenth of it. A step
+    reads every weight once and a prompt token computes with every weight once, so a step costs as
+    much as `tokens_per_step` prompt tokens: the hardware's ratio of compute to memory bandwidth.
     """
     step_only = [row.busy / row.steps for row in rows if row.steps > 0 and row.prompt < 0.1 * row.generated]
     prompt_only = [row.busy / row.prompt for row in rows if row.prompt > 0 and row.steps == 0]
@@ -190,8 +205,10 @@ def _prior(rows: Sequence[Window], ceiling: float) -> list[float]:
     step = median(step_only) if step_only else None
     prompt = median(prompt_only) if prompt_only else None
     if prompt is None and mixed:
-        left = [0.5 * row.busy if step is None else row.busy - min(row.steps * step, 0.9 * row.busy) for row in mixed]
-        prompt = median(spent / row.prompt for row, spent in zip(mixed, left, strict=True))
+        if step is None:
+            prompt = median(row.busy / (tokens_per_step * row.steps + row.prompt) for row in mixed)
+        else:
+            prompt = median((row.busy - min(row.steps * step, 0.9 * row.busy)) / row.prompt for row in mixed)
     prompt = min(prompt, ceiling) if prompt is not None else 0.0
     if step is None and mixed:
         step = median(max(row.busy - row.prompt * prompt, 0.1 * row.busy) / row.steps for row in mixed)

@@ -32,7 +32,7 @@ from collectors.phase.hardware import DramHistory
 from collectors.phase.rules import Spent, phase_of, phase_seconds
 from collectors.phase.settle import FEW_STEPS, SETTLE_SECONDS, Split, split
 from collectors.phase.timely import timely
-from collectors.phase.topology import gpu_spent, host_spent, owners, without_gateways
+from collectors.phase.topology import gpu_spent, host_spent, owners, tokens_per_step, without_gateways
 from collectors.readings import EngineReading, GpuReading
 
 __all__ = ["Labeller", "phase_seconds"]
@@ -122,8 +122,8 @@ class _EngineTrack:
         elif (seen.cached or 0.0) > _CACHED_MANY * work.prompt:
             # Looking up and attending over cached tokens costs time that no computed token explains.
             self.calibration.interrupt()
-        elif seen.busy_source == "gpu" and seen.runs_throughout and seen.busy:
-            # Gaps between steps are the host's time and no part of what a step costs the GPU.
+        elif seen.busy_source == "gpu" and seen.busy is not None and not seen.missing:
+            # The GPU's own busy time: neither gaps between steps nor idle stretches are in it.
             self.calibration.add(work._replace(busy=seen.busy))
         elif seen.is_busy_throughout or one.busy >= 0.95 * seen.seconds:
             self.calibration.add(work)
@@ -197,6 +197,8 @@ class Labeller:
 
     def _settle(self, *, final: bool) -> list[Label]:
         interval = self._pending.popleft()
+        for key, reading in interval.engines.items():
+            self._engines[key].calibration.tokens_per_step = tokens_per_step(interval, reading)
         spent = {
             key: track.settle_first(final=final)
             for key, track in self._engines.items()

@@ -76,8 +76,13 @@ class _Draft:
     @property
     def room(self) -> float:
         """Seconds not yet spoken for, in which prefill may have been going on."""
-        limit = self.seen.seconds if self.busy is None else self.busy
+        limit = self.seen.seconds if self.busy is None or self.is_late else self.busy
         return max(0.0, limit - (self.decode or 0.0) - self.claimed)
+
+    @property
+    def is_late(self) -> bool:
+        """Idle stretches measured by a GPU, whose figures trail by some tenths of a second."""
+        return self.seen.busy_source == "gpu" and not self.seen.is_busy_throughout
 
     @property
     def is_proven_idle(self) -> bool:
@@ -297,10 +302,9 @@ def _by_deficit(draft: _Draft, model: CostModel, final: bool) -> Split:
     seen = draft.seen
     decode = draft.decode or 0.0
     cover = max(draft.claimed * _STEP_SLACK, draft.reached)
-    is_measured = draft.busy is not None and not (seen.busy_source == "gpu" and not seen.runs_throughout)
-    if not is_measured and model.knows_prefill and draft.busy is not None:
-        # Work came or went, and the GPU's figures trail by some tenths of a second: over such an
-        # interval the costs of what was done tell the busy time better than the GPU does.
+    is_measured = draft.busy is not None and not draft.is_late
+    if draft.is_late and model.knows_prefill:
+        # The costs of what was done tell the busy time better than a GPU that trails.
         busy = min(seen.seconds, decode + draft.claimed)
     elif draft.busy is not None:
         busy = max(draft.busy, decode)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from collectors.engine.catalog import GATEWAY_ROLE
 from collectors.model import Confidence, Evidence, Interval
+from collectors.phase.calibrate import CPU_TOKENS_PER_STEP, GPU_TOKENS_PER_STEP
 from collectors.phase.evidence import gpu_busy_ratio
 from collectors.phase.hardware import DramHistory, hardware_spent
 from collectors.phase.rules import Spent
@@ -52,6 +53,19 @@ def owners(interval: Interval) -> dict[str, list[EngineReading]]:
         for uuid in reading.gpus:
             found.setdefault(uuid, []).append(reading)
     return found
+
+
+def tokens_per_step(interval: Interval, reading: EngineReading) -> float:
+    """Prompt tokens that cost an engine as much as a decode step, by the peaks of its GPUs.
+
+    With 16-bit weights a step reads two bytes and a prompt token computes two operations per
+    parameter, so it is the ratio of the two peaks.
+    """
+    gpus = [interval.gpus[uuid] for uuid in reading.gpus if uuid in interval.gpus]
+    for gpu in gpus:
+        if gpu.tensor_peak_flops_per_second and gpu.dram_peak_bytes_per_second:
+            return gpu.tensor_peak_flops_per_second / gpu.dram_peak_bytes_per_second
+    return GPU_TOKENS_PER_STEP if gpus else CPU_TOKENS_PER_STEP
 
 
 def gpu_spent(gpu: GpuReading, seconds: float, engines: Sequence[Spent], history: DramHistory) -> Spent:
