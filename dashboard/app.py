@@ -68,9 +68,12 @@ class PhasetopApp(App[None]):
         self._keys = (*(LIVE if self.desk.replay is None else REPLAY), *ALWAYS)
         self._behind = False
 
-    def on_mount(self) -> None:
+    def get_default_screen(self) -> Overview:
+        """The Overview itself: a blank screen below it would cost a frame."""
         screen = LiveOverview if self.desk.replay is None else ReplayOverview
-        self.push_screen(screen(self.desk, footer_keys(self._keys)))
+        return screen(self.desk, footer_keys(self._keys))
+
+    def on_mount(self) -> None:
         self.set_interval(1.0, self._beat)
         self.call_after_refresh(self._begin)
 

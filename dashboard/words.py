@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from collectors.median import median
 from collectors.model import BottleneckName, Label, Tick
 from collectors.readings import GpuReading
 from dashboard.format import duration
@@ -49,15 +50,14 @@ class Verdict:
 def verdict(label: Label | None, reason: str | None) -> Verdict:
     """What one interval's label says, words first. `reason` explains an unknown phase."""
     if label is None:
-        return Verdict("Unknown", evidence=reason or "no label for this interval yet")
+        return Verdict("Unknown", ":", evidence=reason or "no label for this interval yet")
     phase, bottleneck = label.phase, label.bottleneck
     name = bottleneck.admission if bottleneck.admission not in (None, "unknown") else bottleneck.name
     if phase.label == "idle":
         return Verdict("Idle", ": ", "no requests", _unless(bottleneck.why, "no requests"), bottleneck.advice)
     if phase.label == "unknown":
-        return Verdict(
-            "Unknown", evidence=bottleneck.why or reason or "nothing tells the phases apart", advice=bottleneck.advice
-        )
+        told = bottleneck.why or reason or "nothing tells the phases apart"
+        return Verdict("Unknown", ":", evidence=told, advice=bottleneck.advice)
     if phase.label == "waiting":
         bound = _BOUND.get(name) if name else None
         joint, limit = (", ", "".join(bound)) if bound else (": ", "requests are present, the hardware is not busy")
@@ -167,7 +167,7 @@ def _behind(gpus: Mapping[str, GpuReading], ticks: Sequence[Tick]) -> Odd | None
         means = {uuid: value for uuid, value in _means(ticks, measure).items() if uuid in gpus}
         if len(means) < 3:
             continue
-        middle = _median(means.values())
+        middle = median(means.values())
         if middle < _BUSY_ENOUGH:
             return None
         uuid = min(means, key=lambda key: means[key])
@@ -179,13 +179,6 @@ def _behind(gpus: Mapping[str, GpuReading], ticks: Sequence[Tick]) -> Odd | None
             return Odd(text, False, frozenset((uuid,)))
         return None
     return None
-
-
-def _median(values: Iterable[float]) -> float:
-    """As `statistics.median`, whose module is slow to load."""
-    ordered = sorted(values)
-    half = len(ordered) // 2
-    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
 _THROTTLES = (

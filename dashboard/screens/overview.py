@@ -69,6 +69,7 @@ class Overview(Screen[None]):
         return self._layout
 
     def compose(self) -> ComposeResult:
+        self._draw()  # so that the first frame is not a blank one
         yield from self._panels
 
     def on_resize(self, event: events.Resize) -> None:
@@ -83,15 +84,20 @@ class Overview(Screen[None]):
 
     def present(self) -> None:
         """Draws what the desk shows now; only cells that changed are painted."""
+        if self._draw():
+            self._panels[0].refresh(layout=True)  # a child, so that the screen's cached arrangement is dropped
+
+    def _draw(self) -> bool:
+        """Draws all panels; True when they have to be laid out anew."""
         desk, (width, height) = self._desk, self.app.size
         wanted = arrange(width, height, desk.facts())
-        if wanted != self._layout.current:
+        is_moved = wanted != self._layout.current
+        if is_moved:
             self._layout.current = wanted
             for panel in self._panels:
                 place = wanted.places.get(panel.name or "")
                 if place is not None:
                     panel.put(place)
-            self._panels[0].refresh(layout=True)  # a child, so that the screen's cached arrangement is dropped
         scene = desk.scene(wanted, self._keys)
         # One column less than there are: the newest is seldom full.
         desk.visible = scene.step * max(1, strip_columns(scene) - 1)
@@ -100,6 +106,7 @@ class Overview(Screen[None]):
         for panel in self._panels:
             if panel.name in wanted.places:
                 panel.show(scene)
+        return is_moved
 
     def present_clock(self) -> None:
         """Draws the header alone."""

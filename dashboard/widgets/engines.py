@@ -11,7 +11,7 @@ from dashboard.format import NANOSECONDS, duration, latency, percent, whole
 from dashboard.quantiles import Quantiles, quantiles
 from dashboard.scene import QUANTILE_SECONDS, Scene
 from dashboard.widgets.bars import bar, phase_bar
-from dashboard.widgets.line import Line
+from dashboard.widgets.line import Line, wrap
 from dashboard.widgets.panel import Drawing, Panel
 from dashboard.words import ENGINE_NAMES
 
@@ -30,7 +30,7 @@ class EnginesPanel(Panel):
         title = Line().add("Engine" if len(engines) == 1 else "Engines", palette.dim)
         absent = _absent(scene, engines)
         if not engines:
-            return Drawing(title, lines=absent or [_none(scene, width)])
+            return Drawing(title, lines=absent or _none(scene, width))
         if len(engines) == 1:
             engine = engines[0]
             lines = _detail(scene, engine, width, max(1, height - len(absent)))
@@ -41,12 +41,12 @@ class EnginesPanel(Panel):
         return Drawing(title, right, [*lines, *absent])
 
 
-def _none(scene: Scene, width: int) -> Line:
+def _none(scene: Scene, width: int) -> list[Line]:
     if scene.playback is not None:
         text = "no serving engine in this recording"
     else:
         text = "no serving engine found on this host; it is looked for all the time, --engine URL names one elsewhere"
-    return Line().foreign(text, scene.palette.dim, width, scene.palette.glyphs.ellipsis)
+    return [Line().foreign(part, scene.palette.dim, width) for part in wrap(text, width)]
 
 
 def place_of(endpoint: str) -> str:

@@ -11,6 +11,8 @@ from dashboard.widgets.panel import Drawing, Panel
 
 _LABEL = 8
 _POWERS = {"": 1.0, "k": 1e3, "M": 1e6}
+_FLOW = 15
+"""Columns of one rate: its word, its number and its unit."""
 _PRESSED = 0.10
 _THROTTLED = 0.05
 
@@ -93,10 +95,11 @@ def _flow(
 ) -> Line:
     palette, seconds = scene.palette, host.window_seconds
     line = _named(scene, name)
-    for word, amount in zip(words, amounts, strict=True):
+    for n, (word, amount) in enumerate(zip(words, amounts, strict=True)):
         value = amount / seconds if amount is not None and seconds else None
         number, prefix = scene.units.parted(f"host/{name}/{word}", value)
-        line.add(number, palette.bright).add(f" {prefix + 'B/s ' + word:<8}", palette.dim)
+        line.to(_LABEL + n * _FLOW, palette.base).add(f"{word:<4}", palette.dim)
+        line.add(number, palette.bright).add(f" {prefix}B/s", palette.dim)
     return line
 
 

@@ -66,7 +66,8 @@ class Panel(Widget, can_focus=False):
         stale, self._rows = self._rows, rows
         if len(stale) != len(rows):
             self._strips = [row.strip() for row in rows]
-            self.refresh()
+            if self.is_mounted:  # else the first layout paints it
+                self.refresh()
             return
         regions: list[Region] = []
         for y, (old, new) in enumerate(zip(stale, rows, strict=True)):

@@ -74,7 +74,9 @@ def _headline(scene: Scene, said: Verdict, label: Label | None, width: int, heig
         return lines
     room = width - line.cells - 2
     if line.cells and room >= 24 and (len(wrap(said.evidence, room)) == 1 or height <= 1):
-        line.add("  ", palette.base).foreign(said.evidence, palette.dim, room, palette.glyphs.ellipsis)
+        line.add("  " if said.limit else " ", palette.base).foreign(
+            said.evidence, palette.dim, room, palette.glyphs.ellipsis
+        )
         return lines
     if len(lines) < height:
         lines.append(Line().foreign(said.evidence, palette.dim, width, palette.glyphs.ellipsis))

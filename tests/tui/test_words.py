@@ -38,7 +38,7 @@ def words(one: Label | None, reason: str | None = None) -> str:
         ("idle", "demand", "Idle: no requests"),
         ("waiting", "kv-capacity", "Waiting, held back by KV-cache capacity"),
         ("waiting", "host", "Waiting, held back by the host"),
-        ("unknown", "unknown", "Unknown"),
+        ("unknown", "unknown", "Unknown:"),
     ],
 )
 def test_the_verdict_is_words_first(phase: PhaseLabel, bottleneck: BottleneckName, expected: str) -> None:
