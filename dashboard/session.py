@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from collectors.clock import Clock, SystemClock
 from collectors.engine.discover import Discovery
@@ -24,16 +24,20 @@ from collectors.engine.scrape import Fetcher, is_loopback
 from collectors.events import events_between
 from collectors.gpu.feed import GpuFeed
 from collectors.gpu.gpus import Gpus
-from collectors.gpu.page_reader import PageReader
 from collectors.gpu.page_search import PageSearch
 from collectors.host import Host
 from collectors.model import Interval, Tick
-from collectors.phase.label import Labeller
 from collectors.readings import HostReading
 from collectors.sampler import Sampler
 from collectors.sources import HostSource, Source, SourceStatus
 from collectors.text import clean
 from dashboard.config import Config
+from dashboard.nvml import nvml_reader
+
+if TYPE_CHECKING:
+    from collectors.gpu.page_reader import PageReader
+    from collectors.gpu.worker import GpuSource
+    from collectors.phase.label import Labeller
 
 _WARM_UP_SECONDS = 3.0
 _ONCE_PATIENCE_SECONDS = 2.0
@@ -63,8 +67,11 @@ class Parts:
     """Looks for engines once, now, and takes over what it finds."""
 
 
-def parts_of(config: Config, clock: Clock) -> Parts:
-    """The sources and the discovery that a configuration asks for. Starts nothing, loads nothing slow."""
+def parts_of(config: Config, clock: Clock, nvml: GpuSource | None = None) -> Parts:
+    """The sources and the discovery that a configuration asks for. Starts nothing, loads nothing slow.
+
+    `nvml` is the reader of the GPUs where there is one already.
+    """
     endpoints = Endpoints(
         clock,
         lambda url, engine: _endpoint(config, clock, url, engine),
@@ -73,7 +80,7 @@ def parts_of(config: Config, clock: Clock) -> Parts:
     )
     sources: list[Source] = [HostSource(_host_sampler(clock), clock)]
     if config.gpu.enabled or config.gpu.pages:
-        sources.append(_gpus(config, clock))
+        sources.append(_gpus(config, clock, nvml))
     sources.append(endpoints)
     discovery = None
     if config.engine.discover or any(is_loopback(url) for url in config.engine.urls):
@@ -98,7 +105,7 @@ class LiveSession:
         """`patience` is how long late answers are waited for, in seconds; see Sampler."""
         self._clock = clock or SystemClock()
         self._parts = parts or parts_of(config, self._clock)
-        self._labeller = labeller or Labeller()
+        self._labeller = labeller or _labeller()
         self._sinks = list(sinks)
         self._previous: Interval | None = None
         self._dropped: list[SourceStatus] = []
@@ -199,11 +206,20 @@ class LiveFeed:
         return [line for line in lines if line.state != "ok"]
 
 
-def once(config: Config, *, window: float = 1.0, clock: Clock | None = None, parts: Parts | None = None) -> Tick | None:
+def once(
+    config: Config,
+    *,
+    window: float = 1.0,
+    clock: Clock | None = None,
+    parts: Parts | None = None,
+    nvml: GpuSource | None = None,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> Tick | None:
     """Measure one interval of `window` seconds, beginning now and not at a whole edge.
 
     Everything is asked once beforehand, so that what is counted has something to count from. Labels
-    are settled with what there is. None only when the clock gave no two edges.
+    are settled with what there is. None only when the clock gave no two edges. `nvml` is as in
+    `parts_of`; `meanwhile` is called when the window has begun, for what can be prepared in it.
     """
     clock = clock or SystemClock()
     config = replace(
@@ -211,22 +227,38 @@ def once(config: Config, *, window: float = 1.0, clock: Clock | None = None, par
         sampling=replace(config.sampling, interval=window),
         engine=replace(config.engine, min_interval=min(config.engine.min_interval, window)),  # or no second page
     )
-    parts = parts or parts_of(config, clock)
-    labeller = Labeller()
+    parts = parts or parts_of(config, clock, nvml)
     taken = _Taken()
-    session = LiveSession(config, [taken], clock=clock, parts=parts, labeller=labeller, patience=_ONCE_PATIENCE_SECONDS)
+    session = LiveSession(config, [taken], clock=clock, parts=parts, labeller=taken, patience=_ONCE_PATIENCE_SECONDS)
+    session.sampler.start_sources()
     parts.look()
     session.sampler.warm_up(_WARM_UP_SECONDS)
     session.sampler.align_to_now()
     try:
         while taken.tick is None and session.sampler.step():
-            pass
+            _labeller()  # loads what labels, while the window passes
+            meanwhile()
     finally:
         session.stop()
-    if taken.tick is None:
-        return None
-    settled = labeller.flush()
-    return replace(taken.tick, labels={**taken.tick.labels, **{label.entity: label for label in settled}})
+    return None if taken.tick is None else _settled(taken.tick)
+
+
+def _settled(bare: Tick) -> Tick:
+    """A single interval with the labels it has when nothing comes after it."""
+    labeller = _labeller()
+    try:
+        tick = labeller.push(bare.interval)
+    except Exception:  # the readings are worth showing without labels
+        return bare
+    labels = {**tick.labels, **{label.entity: label for label in labeller.flush()}}
+    return replace(tick, labels=labels, events=(*tick.events, *bare.events))
+
+
+def _labeller() -> Labeller:
+    """A new one. Its rules are loaded with the first one only: `once` has the time while it measures."""
+    from collectors.phase.label import Labeller
+
+    return Labeller()
 
 
 class _Screen:
@@ -238,25 +270,29 @@ class _Screen:
 
 
 class _Taken:
+    """Takes the one tick there is, and leaves it without labels for now."""
+
     tick: Tick | None = None
+
+    def push(self, interval: Interval) -> Tick:
+        return Tick(interval)
 
     def put(self, tick: Tick) -> None:
         self.tick = tick
 
 
-def _gpus(config: Config, clock: Clock) -> Gpus:
+def _gpus(config: Config, clock: Clock, nvml: GpuSource | None) -> Gpus:
     """NVML's reader, the configured exporters' pages, and the search for others."""
-    nvml = None
-    if config.gpu.enabled:
-        from collectors.gpu.worker import GpuSource
-
-        library = config.gpu.nvml_library
-        nvml = GpuFeed(GpuSource(library=str(library) if library is not None else None))
+    reader = nvml or nvml_reader(config)
+    feed = GpuFeed(reader) if reader is not None else None
     search = PageSearch(clock).look if config.gpu.enabled and config.gpu.discover else None
-    return Gpus(
-        nvml, lambda url: PageReader(_fetcher(config, clock, url), clock), urls=config.gpu.pages, search=search,
-        clock=clock,
-    )  # fmt: skip
+
+    def make(url: str) -> PageReader:
+        from collectors.gpu.page_reader import PageReader
+
+        return PageReader(_fetcher(config, clock, url), clock)
+
+    return Gpus(feed, make, urls=config.gpu.pages, search=search, clock=clock)
 
 
 def _fetcher(config: Config, clock: Clock, url: str) -> Fetcher:

@@ -34,7 +34,7 @@ class Nvml:
         self._sample: GpuSample | None = None
         self._asked = 0.0
 
-    def start(self) -> None:
+    def start(self, arrived: threading.Event) -> None:
         """Nothing to start."""
 
     def stop(self) -> None:

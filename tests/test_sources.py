@@ -110,7 +110,7 @@ class FakeReader:
         self.requests = 0
         self.running = False
 
-    def start(self) -> None:
+    def start(self, arrived: threading.Event) -> None:
         self.running = True
 
     def request(self) -> None:

@@ -18,7 +18,7 @@ NAME = "gpu"
 class Reader(Protocol):
     """What is needed of `collectors.gpu.worker.GpuSource`."""
 
-    def start(self) -> None: ...
+    def start(self, arrived: threading.Event) -> None: ...
     def request(self) -> None: ...
     def latest(self) -> GpuSample | None: ...
     @property
@@ -42,8 +42,7 @@ class GpuFeed:
         self._asked_after: GpuSample | None = None
 
     def start(self, arrived: threading.Event) -> None:
-        # The reader cannot set `arrived`; the sampler looks at `pending` often enough.
-        self._reader.start()
+        self._reader.start(arrived)
 
     def request(self, edge: float) -> None:
         self._look()

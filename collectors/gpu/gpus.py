@@ -9,13 +9,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from collectors.clock import Clock
 from collectors.gpu.feed import NAME, GpuFeed
 from collectors.gpu.merge import StuckProfiling, merged
-from collectors.gpu.page_reader import PageReader, readings_of
+from collectors.model import Gap
 from collectors.readings import GpuReading
 from collectors.sources import Background, Harvest, SourceStatus
+
+if TYPE_CHECKING:
+    from collectors.gpu.page_reader import PageReader  # loaded by whoever makes one
 
 _SEARCH_SECONDS = 30.0
 _STUCK = "its profiling figures stay at 0 while kernels run: restart DCGM"
@@ -76,7 +80,7 @@ class Gpus:
     def collect(self, edge: float) -> Harvest:
         harvest = self._nvml.collect(edge) if self._nvml is not None else Harvest()
         self._needs_pages = not _all_have_gpm(harvest.gpus)
-        pages, gaps = readings_of(self._read_now(), edge)
+        pages, gaps = _readings_of(self._read_now(), edge)
         pages, self._is_stuck = self._stuck.without(pages, harvest.gpus)
         return replace(harvest, gpus=merged(harvest.gpus, pages), gaps=(*harvest.gaps, *gaps))
 
@@ -123,3 +127,18 @@ class Gpus:
 def _all_have_gpm(gpus: Sequence[GpuReading]) -> bool:
     working = [gpu for gpu in gpus if gpu.state == "ok" and not gpu.instances]
     return bool(working) and all(gpu.source == "gpm" for gpu in working)
+
+
+def _readings_of(readers: Sequence[PageReader], edge: float) -> tuple[list[GpuReading], list[Gap]]:
+    """What all the pages say; of a GPU that is on several the first counts."""
+    rows: dict[str, GpuReading] = {}
+    gaps: list[Gap] = []
+    for reader in readers:
+        found, gap = reader.collect(edge)
+        for row in found:
+            known = rows.get(row.uuid)
+            if known is None or (known.state != "ok" and row.state == "ok"):
+                rows[row.uuid] = row
+        if gap is not None:
+            gaps.append(gap)
+    return list(rows.values()), gaps

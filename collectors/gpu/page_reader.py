@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from collectors.clock import Clock
@@ -106,18 +105,3 @@ class PageReader:
         self._failures += 1
         self._not_before = edge + min(_BACK_OFF_SECONDS, 2.0 ** min(self._failures - 1, 10)) * 0.98
         self._state, self._reason = problem.state, problem.reason
-
-
-def readings_of(readers: Sequence[PageReader], edge: float) -> tuple[list[GpuReading], list[Gap]]:
-    """What all the pages say; of a GPU that is on several the first counts."""
-    rows: dict[str, GpuReading] = {}
-    gaps: list[Gap] = []
-    for reader in readers:
-        found, gap = reader.collect(edge)
-        for row in found:
-            known = rows.get(row.uuid)
-            if known is None or (known.state != "ok" and row.state == "ok"):
-                rows[row.uuid] = row
-        if gap is not None:
-            gaps.append(gap)
-    return list(rows.values()), gaps

@@ -14,7 +14,6 @@ from collectors.clock import Clock
 from collectors.engine.listeners import Listener, listeners
 from collectors.engine.scrape import Fetcher, PageProblem
 from collectors.gpu.page_table import EXPORTERS
-from collectors.gpu.pages import exporter_of
 
 _PROBE_SECONDS = 2.0
 _RETRY_SECONDS = 60.0
@@ -34,6 +33,8 @@ def is_gpu_page(url: str) -> bool:
 
     HEAD comes first: what does not know it is not asked for a page it may make at a cost.
     """
+    from collectors.gpu.pages import exporter_of  # where no exporter listens it is never needed
+
     fetcher = Fetcher(url, timeout=_PROBE_SECONDS)
     try:
         return fetcher.looks_like_a_page() and exporter_of(fetcher.fetch().text) is not None

@@ -17,12 +17,12 @@ import re
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from statistics import median
 from typing import Any
 
 from collectors.engine.page import PageMemo, Series, read_page
 from collectors.gpu.page_table import EXPORTERS, NANOSECONDS_BY_HELP, OF_AN_INSTANCE, Exporter, GpuIdentity, Row, Values
 from collectors.gpu.peaks import peaks
+from collectors.median import median
 from collectors.readings import FieldSpec, GpuReading, field_specs
 
 _SPECS: Mapping[str, FieldSpec] = {spec.name: spec for spec in field_specs(GpuReading)}
@@ -136,7 +136,7 @@ class GpuPage:
         identity = state.figures[key].identity
         age = max(0.0, edge - state.arrived)
         reading = GpuReading(
-            uuid=f"{identity.uuid}/{identity.instance}" if identity.instance else identity.uuid,
+            uuid=f"MIG-{identity.uuid}/{identity.instance}" if identity.instance else identity.uuid,
             index=identity.index if identity.index is not None else _position(state.figures, identity.uuid),
             name=f"{identity.name} MIG {identity.profile}" if identity.name and identity.profile else identity.name,
             source=self.exporter.source,

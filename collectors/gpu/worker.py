@@ -56,12 +56,12 @@ class GpuSource:
     def start(self, arrived: threading.Event | None = None) -> None:
         """Begin to start the reader; returns at once. Starting twice is starting once.
 
-        `arrived` is set whenever a sample has come or the reader has met with trouble.
+        `arrived` is set whenever a sample has come or the reader has met with trouble; the last one given counts.
         """
         with self._lock:
+            self._arrived = arrived
             if self._thread is not None or self._stopping:
                 return
-            self._arrived = arrived
             self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
             self._thread = threading.Thread(target=self._run, name="gpu-source", daemon=True)
         self._thread.start()

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from dashboard.commands.common import CommandFailed, UsageError, config_argument, configuration, gpu_page_argument
+
+if TYPE_CHECKING:
+    from collectors.model import Tick
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,17 +30,32 @@ def run(args: argparse.Namespace) -> int:
         window = KINDS["sampling.interval"].read(args.window, Path())
     except ValueError as error:
         raise UsageError(f"--window: {error}") from None
+    from dashboard.nvml import nvml_reader
+
+    nvml = nvml_reader(config)
+    if nvml is not None:
+        nvml.start()  # NVML takes the longest, in a process of its own: what follows is loaded meanwhile
     from dashboard.session import once
 
-    tick = once(config, window=window)
+    written = _json if args.json else _words
+    tick = once(config, window=window, nvml=nvml, meanwhile=written)
     if tick is None:
         raise CommandFailed("the clock gave no interval: it was being set; try again")
-    if args.json:
-        from collectors.document import document
-
-        print(json.dumps(document(tick), ensure_ascii=False))
-    else:
-        from dashboard.summary import summary
-
-        print("\n".join(summary(tick)))
+    print(written()(tick))
     return 0
+
+
+def _json() -> Callable[[Tick], str]:
+    """Loads what writes an interval as JSON."""
+    import json
+
+    from collectors.document import document
+
+    return lambda tick: json.dumps(document(tick), ensure_ascii=False)
+
+
+def _words() -> Callable[[Tick], str]:
+    """Loads what writes an interval for a person."""
+    from dashboard.summary import summary
+
+    return lambda tick: "\n".join(summary(tick))
