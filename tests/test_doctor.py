@@ -49,6 +49,9 @@ def page(text: str) -> list[Finding]:
         (SGLANG_TIMED, "fine", "counts its own seconds"),
         (LLAMACPP, "fine", "counts its own seconds"),
         ("some_other_total 1\n", "missing", "no engine that is known"),
+        ("litellm_in_flight_requests 1\n", "missing", "a router, not an engine"),
+        ("dynamo_frontend_output_tokens_total 1\n", "note", "a router"),
+        ('trtllm_generation_tokens_total{engine_type="t"} 1\n', "limited", "counts nothing as it generates"),
     ],
 )
 def test_a_page_is_judged_by_what_it_counts(text: str, level: str, words: str) -> None:

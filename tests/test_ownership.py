@@ -7,8 +7,8 @@ A, B = "http://127.0.0.1:8000/metrics", "http://127.0.0.1:8001/metrics"
 GPUS = tuple(GpuReading(uuid=f"GPU-{index}", index=index) for index in range(4))
 
 
-def engine(endpoint: str, index: str = "0", state: str = "ok") -> EngineReading:
-    return EngineReading(endpoint=endpoint, engine_index=index, state=state)
+def engine(endpoint: str, index: str = "0", state: str = "ok", role: str | None = None) -> EngineReading:
+    return EngineReading(endpoint=endpoint, engine_index=index, state=state, role=role)
 
 
 def owners(
@@ -43,6 +43,7 @@ def test_a_sole_engine_owns_them_all() -> None:
     assert owners(engine(A)) == [every]
     assert owners(engine(A), engine(B, state="down")) == [every, ()]
     assert owners(engine(A, "0"), engine(A, "1")) == [every, every]
+    assert owners(engine(A), engine(B, role="router")) == [every, ()]
 
 
 def test_of_several_engines_nobody_is_guessed_to_own_anything() -> None:

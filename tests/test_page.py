@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from collectors.engine.page import PageMemo, read_page
+from collectors.engine.page import (
+    LABEL_LIMIT,
+    LINE_LIMIT,
+    NEW_LINES_LIMIT,
+    REMEMBERED_LIMIT,
+    PageMemo,
+    read_page,
+)
 
 names = st.from_regex(r"[a-z_:][a-z0-9_:]{0,12}", fullmatch=True)
 label_names = st.from_regex(r"[a-z_][a-z0-9_]{0,8}", fullmatch=True)
@@ -99,6 +106,40 @@ def test_a_page_whose_lines_never_repeat_does_not_grow_the_memo_without_end() ->
     for start in range(0, 60_000, 6_000):
         read_page("\n".join(f'a{{t="{start + i}"}} 1' for i in range(6_000)), memo)
     assert len(memo._by_key) <= 20_000
+
+
+def test_a_page_whose_series_all_change_keeps_those_of_the_last_page_and_no_more() -> None:
+    memo = PageMemo(everything)
+    for start in range(0, 100_000, 15_000):
+        page = "always 1\n" + "\n".join(f'a{{t="{start + i}"}} 1' for i in range(15_000))
+        always = read_page(page, memo)[0][0]
+        assert always is read_page(page, memo)[0][0]
+    assert len(memo._by_identity) <= 2 * NEW_LINES_LIMIT
+
+
+def test_a_page_of_endless_new_lines_is_read_so_far_and_no_farther() -> None:
+    page = "\n".join(f'a{{t="{i}"}} 1' for i in range(NEW_LINES_LIMIT + 500))
+    assert len(read_page(page, PageMemo(everything))) == NEW_LINES_LIMIT
+
+
+def test_a_line_that_is_too_long_or_has_too_many_labels_is_passed_over() -> None:
+    long_value = "x" * LINE_LIMIT
+    many_labels = ",".join(f'l{i}="1"' for i in range(LABEL_LIMIT + 1))
+    memo = PageMemo(everything)
+    assert as_dict(f'a{{v="{long_value}"}} 1\nb{{{many_labels}}} 2\n# {long_value} x\nc 3', memo) == {("c", ()): 3.0}
+    assert sum(map(len, memo._by_key)) < 100
+
+
+def test_what_is_remembered_of_lines_is_bounded_by_its_size_too() -> None:
+    memo = PageMemo(everything)
+    for start in range(4):
+        read_page("\n".join(f'a{{t="{start}-{i}-{"y" * 2_000}"}} 1' for i in range(2_000)), memo)
+        assert sum(map(len, memo._by_key)) <= REMEMBERED_LIMIT + LINE_LIMIT
+
+
+def test_separators_of_other_kinds_do_not_end_a_line() -> None:
+    ((series, value),) = read_page('a{m="x\u2028y"} 1\r\n', PageMemo(everything))
+    assert (series.name, value) == ("a", 1.0)
 
 
 def pages() -> list[Path]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from collectors.engine.catalog import ENGINES, ENGINES_BY_NAME
+from collectors.engine.catalog import ENGINES, ENGINES_BY_NAME, GATEWAY_ROLE
 from collectors.engine.reading import EngineSnapshot, engine_reading, new_memo, snapshots
+from collectors.engine.strangers import described
 from collectors.readings import EngineReading
 from dashboard.doctor.finding import Finding
 
@@ -25,7 +26,8 @@ def page_findings(endpoint: str, text: str) -> Iterator[Finding]:
     """What one page gives; `text` is the page as it was served."""
     found = snapshots(endpoint, text, 0.0, new_memo())
     if not found:
-        yield Finding("engines", "missing", f"{endpoint}: a metrics page, but of no engine that is known here")
+        text = f"{endpoint}: a metrics page, but of no engine that is known here: {described(text)}"
+        yield Finding("engines", "missing", text)
     for snapshot in found:
         yield from _engine_findings(snapshot)
 
@@ -37,10 +39,15 @@ def _engine_findings(snapshot: EngineSnapshot) -> Iterator[Finding]:
     name = f"{title} at {snapshot.endpoint}" + (
         f" rank {snapshot.engine_index}" if snapshot.engine_index != "0" else ""
     )
-    if reading.prefill_seconds is not None and (reading.decode_seconds is not None or reading.steps is not None):
+    if snapshot.role == GATEWAY_ROLE:
+        yield Finding("engines", "note", f"{name}: a router; the engines behind it have phases, this has none")
+    elif reading.prefill_seconds is not None and (reading.decode_seconds is not None or reading.steps is not None):
         yield Finding("engines", "fine", f"{name}: counts its own seconds in prefill")
     elif reading.flops is not None and reading.read_bytes is not None:
         yield Finding("engines", "fine", f"{name}: counts operations and bytes read: phases from their ratio")
+    elif "generation_tokens" in (reading.late_fields or "").split(",") or reading.generation_tokens is None:
+        text = f"{name}: counts nothing as it generates: phases come from the GPU, if its activity can be read"
+        yield Finding("engines", "limited", text)
     else:
         yield _calibrated(name, reading)
     if snapshot.engine == "llamacpp":

@@ -22,7 +22,7 @@ from collectors.engine.catalog.table import (
     Row,
     Selector,
 )
-from collectors.engine.catalog.trtllm import TRITON, TRTLLM, TRTLLM_1_2
+from collectors.engine.catalog.trtllm import TRITON, TRTLLM
 from collectors.engine.catalog.vllm import VLLM
 
 __all__ = [
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 ENGINES: tuple[Engine, ...] = (
-    VLLM, SGLANG, LLAMACPP, TGI, TRTLLM, TRTLLM_1_2, TRITON, LMDEPLOY, NIM, MLC, OVMS, DYNAMO, DYNAMO_WORKER,
+    VLLM, SGLANG, LLAMACPP, TGI, TRTLLM, TRITON, LMDEPLOY, NIM, MLC, OVMS, DYNAMO, DYNAMO_WORKER,
 )  # fmt: skip
 ENGINES_BY_NAME: Mapping[str, Engine] = {engine.name: engine for engine in ENGINES}
 

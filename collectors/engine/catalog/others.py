@@ -151,8 +151,16 @@ OVMS = Engine(
             ("ovms_current_graphs + ovms_current_requests", "step"),
             ("ovms_current_requests", "step"),
         ),
-        row("requests_finished", ("ovms_responses", "request-end")),
-        row("requests_failed", ("ovms_graph_error", "request-end")),
+        row(
+            "requests_finished",
+            ("ovms_responses", "request-end"),
+            ("ovms_requests_success{method=ModelInfer} + ovms_requests_success{method=Predict}", "request-end"),
+        ),
+        row(
+            "requests_failed",
+            ("ovms_graph_error", "request-end"),
+            ("ovms_requests_fail{method=ModelInfer} + ovms_requests_fail{method=Predict}", "request-end"),
+        ),
         row("requests_rejected", ("ovms_requests_rejected", "admission")),
         row(
             "e2e",

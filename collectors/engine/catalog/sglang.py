@@ -9,10 +9,11 @@ _EXECUTION = "sglang:forward_execution_seconds_total", "sglang:gpu_execution_sec
 
 
 def _execution(*categories: str) -> tuple[Source, ...]:
-    """Seconds of some kinds of batches, under either family and with or without the categories' older prefix."""
+    """Seconds of some kinds of batches, under either family; the older one may begin categories with `forward_`."""
+    older = [f"forward_{category}" for category in categories]
     return tuple(
-        (" + ".join(f"{family}{{category={prefix}{category}}}" for category in categories), "step")
-        for family, prefix in ((_EXECUTION[0], ""), (_EXECUTION[1], "forward_"), (_EXECUTION[1], ""))
+        (" + ".join(f"{family}{{category={category}}}" for category in known), "step")
+        for family, known in ((_EXECUTION[0], categories), (_EXECUTION[1], (*categories, *older)))
     )
 
 
@@ -134,6 +135,8 @@ SGLANG = Engine(
     notes=(
         "The page needs `--enable-metrics`. Seconds by kind of batch need `SGLANG_ENABLE_METRICS_DEVICE_TIMER=1` "
         "(0.5.7); a mixed batch counts as prefill. Operations and bytes need `--enable-mfu-metrics` (0.5.10).",
+        "`generation_tokens` may count one token too many for each request where steps overlap with scheduling; "
+        "`generation_tokens_ended` is exact.",
         "The gauges are brought up to date with every prefill batch and every 40th decode step.",
         "Before 0.5.7 prompt tokens are counted when a request ends; generated ones are taken from the latencies, "
         "which are observed as tokens are sent.",

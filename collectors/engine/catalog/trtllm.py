@@ -1,4 +1,4 @@
-"""TensorRT-LLM: trtllm-serve from 1.3, up to 1.2, and behind Triton; and Triton itself."""
+"""TensorRT-LLM by itself and behind Triton, and Triton itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from collectors.engine.catalog.table import Engine, markers, row
 TRTLLM = Engine(
     name="trtllm",
     title="TensorRT-LLM",
-    prefixes=("trtllm_", "trtllm:"),
+    # Up to 1.2 its five families have no prefix: the label tells them from others' of these names.
+    prefixes=("trtllm_", "trtllm:", ""),
+    markers=markers(
+        "trtllm_request_queue_time_seconds_count{engine_type^=}",
+        "trtllm_request_success_total{engine_type^=}",
+        "trtllm_generation_tokens_total{engine_type^=}",
+        "trtllm_num_requests_running{engine_type^=}",
+        "trtllm_scheduled_batch_size{engine_type^=}",
+    ),
     rows=(
         row("prompt_tokens", ("trtllm_prompt_tokens_total", "request-end")),
         row(
@@ -80,27 +88,9 @@ TRTLLM = Engine(
     notes=(
         "The page is `/prometheus/metrics`. `/metrics` is something else, which reading empties: it is left alone.",
         "Latencies and tokens need `return_perf_metrics`, the gauges `enable_iter_perf_stats`.",
+        "Up to 1.2 the page has latencies and ended requests only, and labels that are often `undefined`.",
         "Nothing here is counted as the work is done: shares of an interval come from the GPU.",
     ),
-)
-
-TRTLLM_1_2 = Engine(
-    name="trtllm-1.2",
-    title="TensorRT-LLM up to 1.2",
-    prefixes=("",),
-    markers=markers("request_queue_time_seconds_count{engine_type^=}"),
-    rows=(
-        row("first_tokens", ("time_to_first_token_seconds_count", "request-end")),
-        row("requests_finished", ("request_success_total", "request-end")),
-        row("requests_stopped", ("request_success_total{finished_reason=stop}", "request-end")),
-        row("requests_cut_off", ("request_success_total{finished_reason=length}", "request-end")),
-        row("ttft", ("time_to_first_token_seconds", "request-end")),
-        row("tpot", ("time_per_output_token_seconds", "request-end")),
-        row("request_tpot", ("time_per_output_token_seconds", "request-end")),
-        row("e2e", ("e2e_request_latency_seconds", "request-end")),
-        row("queue", ("request_queue_time_seconds", "request-end")),
-    ),
-    notes=("Its five families have no prefix and its labels are often `undefined`.",),
 )
 
 _REQUESTS = "nv_trt_llm_request_metrics{request_type="
