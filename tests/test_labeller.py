@@ -123,6 +123,16 @@ def test_one_page_for_several_blocked_intervals_is_told_to_all_of_them() -> None
     assert names(labels)[-4:] == ["prefill"] * 4
 
 
+def test_an_engine_that_was_stopped_while_requests_ran_is_not_called_idle() -> None:
+    """Six seconds without a page, then one for all of them: requests were running before and after."""
+    running = {"engine": "llamacpp", "first_tokens": None, "requests_running": 4.0, "prefill_seconds": 0.0}
+    before = reading(**running, generation_tokens=140.0, steps=35.0, cpu_seconds=0.98)
+    blocked = reading(engine="llamacpp", state="blocked", window_seconds=None, cpu_seconds=0.0)
+    late = reading(**running, window_seconds=7.0, generation_tokens=150.0, steps=38.0, cpu_seconds=0.9)
+    labels = settled(intervals([before] * 4 + [blocked] * 6 + [late] + [before] * 12))
+    assert "idle" not in names(labels)[1:]
+
+
 def test_native_seconds_need_no_calibration() -> None:
     counted = reading(engine="sglang", prefill_seconds=0.25, decode_seconds=0.7, generation_tokens=90.0)
     labels = settled(intervals([counted] * 5))

@@ -47,6 +47,7 @@ class Observation:
     generated: float | None = None
     first: float | None = None
     steps: float | None = None
+    guessed_steps: bool = False
     kv_steps: float = 0.0
     running: float | None = None
     running_before: float | None = None
@@ -58,6 +59,11 @@ class Observation:
     busy: float | None = None
     busy_source: str | None = None
     ttft_mean: float | None = None
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether a page of the engine arrived in this interval."""
+        return not self.missing or self.running is not None
 
     @property
     def moved(self) -> bool:
@@ -97,12 +103,17 @@ class Observation:
 def observe(interval: Interval, reading: EngineReading, before: Observation | None) -> Observation:
     """The observation of one engine in one interval; `before` is the one that preceded it."""
     if reading.state != "ok" or reading.window_seconds is None:
-        return Observation(interval.sequence, interval.end, interval.duration, missing=True)
+        # A first page tells no amounts, but what was running then.
+        running = reading.requests_running if reading.state == "ok" else None
+        return Observation(interval.sequence, interval.end, interval.duration, missing=True, running=running)
     seconds = reading.window_seconds
     reading = without_late(reading)
     prompt = _computed_prompt(reading)
+    running_before = before.running if before is not None else None
     steps = _decode_steps(reading, prompt)
-    running_before = before.running if before is not None and not before.missing else None
+    guessed = steps is None
+    if steps is None:
+        steps = _estimated_steps(reading, running_before)
     busy, source = _measured_busy(interval, reading, running_before)
     return Observation(
         sequence=interval.sequence,
@@ -113,6 +124,7 @@ def observe(interval: Interval, reading: EngineReading, before: Observation | No
         generated=reading.generation_tokens,
         first=reading.first_tokens,
         steps=steps,
+        guessed_steps=guessed,
         kv_steps=_resident_tokens(reading) * (steps or 0.0),
         running=reading.requests_running,
         running_before=running_before,
@@ -160,6 +172,15 @@ def _decode_steps(reading: EngineReading, prompt: float | None) -> float | None:
     return reading.steps
 
 
+def _estimated_steps(reading: EngineReading, running_before: float | None) -> float | None:
+    """Steps of an engine that counts none: each gave one token to every running request."""
+    running = [count for count in (reading.requests_running, running_before) if count]
+    if reading.generation_tokens is None or not running:
+        return None
+    continued = max(0.0, reading.generation_tokens - (reading.first_tokens or 0.0))
+    return continued * len(running) / sum(running)
+
+
 def _resident_tokens(reading: EngineReading) -> float:
     if reading.kv_cache_usage_ratio is None or reading.kv_cache_tokens is None:
         return 0.0
@@ -184,7 +205,9 @@ def _measured_busy(
         moved = any((reading.steps, reading.prefill_seconds, reading.prompt_tokens_computed))
         if reading.requests_running == 0 and running_before == 0 and not moved:
             return 0.0, "requests"
-    if reading.cpu_seconds is not None and reading.engine in _SPIN_FREE and not interval.gpus:
+    # CPU time is known of the interval alone, not of a longer time between two pages.
+    is_one_interval = seconds <= 1.5 * interval.duration
+    if reading.cpu_seconds is not None and is_one_interval and reading.engine in _SPIN_FREE and not interval.gpus:
         load = reading.cpu_seconds / seconds
         if load >= _CPU_BUSY:
             return seconds, "cpu"
@@ -245,6 +268,7 @@ def _scaled(source: Observation, place: Observation, share: float, seconds: floa
         generated=part(source.generated),
         first=part(source.first),
         steps=part(source.steps),
+        guessed_steps=source.guessed_steps,
         kv_steps=source.kv_steps * share,
         running=source.running if is_last else max(source.running or 0.0, source.running_before or 0.0),
         running_before=source.running_before,

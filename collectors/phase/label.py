@@ -54,13 +54,16 @@ class _EngineTrack:
     previous: PhaseLabel | None = None
     watched_seconds: float = 0.0
     last_settled: Observation | None = None
+    settled_to: int = 0
     last_seen: int = 0
     pending: deque[Observation] = field(default_factory=deque)
     splits: list[Split] = field(default_factory=list)
 
     @property
     def newest(self) -> Observation | None:
-        return self.pending[-1] if self.pending else self.last_settled
+        """The last interval the engine was heard in: what its next page is compared with."""
+        heard = next((one for one in reversed(self.pending) if one.is_heard), None)
+        return heard or self.last_settled
 
     def push(self, seen: Observation, duration: float) -> None:
         silent = list(takewhile(lambda one: one.missing, reversed(self.pending)))
@@ -100,7 +103,9 @@ class _EngineTrack:
         model = self.calibration.model
         self._learn(seen, one)
         self.watched_seconds += seen.seconds
-        self.last_settled = seen
+        if self.last_settled is None or seen.is_heard:
+            self.last_settled = seen
+        self.settled_to = seen.end
         self.pending.popleft()
         self.splits = self.splits[1:]
         if self.calibration.model is not model:
@@ -308,7 +313,7 @@ class Labeller:
                     "calibration": track.calibration.to_json(),
                     "previous": track.previous,
                     "watched_seconds": track.watched_seconds,
-                    "last_seen": track.last_settled.end if track.last_settled else track.last_seen,
+                    "last_seen": track.settled_to or track.last_seen,
                     "running": track.last_settled.running if track.last_settled else None,
                     "missing": track.last_settled.missing if track.last_settled else True,
                 }

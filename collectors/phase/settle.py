@@ -32,6 +32,9 @@ _GOOD_FIT = 0.15
 _COLD_ERROR = 0.3
 """Stated error of a share from a fit to hardly any windows; it shrinks as they become enough."""
 
+_GUESSED_STEPS_ERROR = 0.10
+"""Least stated error of a share whose steps were guessed from tokens and running requests."""
+
 FEW_STEPS = 3
 """So few steps in an interval may be batches of a long prompt as well as decode steps."""
 
@@ -319,7 +322,8 @@ def _by_deficit(draft: _Draft, model: CostModel, final: bool) -> Split:
     prefill = residual if is_trusted else min(residual, cover)
     # Busy time that neither steps nor prompts explain is time between steps: it belongs to decode.
     decode = busy - prefill
-    error = min(0.5, max(0.03, 1.65 * model.error, _COLD_ERROR * (1 - model.windows / SURE_WINDOWS)))
+    least = _GUESSED_STEPS_ERROR if seen.guessed_steps else 0.03
+    error = min(0.5, max(least, 1.65 * model.error, _COLD_ERROR * (1 - model.windows / SURE_WINDOWS)))
     unexplained = seen.seconds - draft.decode - min(cover, residual) if draft.decode else 0.0
     complete = final or unexplained <= max(_NEGLIGIBLE, model.error) * seen.seconds
     rest = seen.seconds - busy
