@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from collectors.histogram import Histogram
-from collectors.model import HOST, Bottleneck, Label, Phase, Tick, engine_entity, gpu_entity
+from collectors.model import HOST, Bottleneck, GpuProcess, Label, Phase, Tick, engine_entity, gpu_entity
 from collectors.readings import EngineReading, GpuReading, HostReading, Reading, field_specs
 
 SCHEMA = 1
@@ -41,7 +42,10 @@ def document(tick: Tick) -> dict[str, Any]:
         "end": interval.end / _NANO,
         "duration": interval.duration,
         "host": None if interval.host is None else _fields(interval.host, _HOST),
-        "gpus": [_gpu(gpu, tick.labels.get(gpu_entity(gpu.uuid))) for gpu in interval.gpus.values()],
+        "gpus": [
+            _gpu(gpu, interval.gpu_processes.get(gpu.uuid), tick.labels.get(gpu_entity(gpu.uuid)))
+            for gpu in interval.gpus.values()
+        ],
         "engines": [
             _engine(engine, tick.labels.get(engine_entity(engine.key))) for engine in interval.engines.values()
         ],
@@ -50,10 +54,12 @@ def document(tick: Tick) -> dict[str, Any]:
     }
 
 
-def _gpu(gpu: GpuReading, label: Label | None) -> dict[str, Any]:
+def _gpu(gpu: GpuReading, processes: Iterable[GpuProcess] | None, label: Label | None) -> dict[str, Any]:
+    """`processes` is None where nobody looked at them, as in a recording."""
     written = _fields(gpu, _GPU)
     throttle = {short: written.pop(name) for name, short in _THROTTLE.items()}
-    return {**written, "throttle_ratio": throttle, **_judgement(label)}
+    listed = None if processes is None else [asdict(process) for process in processes]
+    return {**written, "throttle_ratio": throttle, "processes": listed, **_judgement(label)}
 
 
 def _engine(engine: EngineReading, label: Label | None) -> dict[str, Any]:

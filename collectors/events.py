@@ -1,12 +1,14 @@
-"""What happened between two intervals: engines and GPUs that came, went or started anew.
+"""What happened between two intervals: engines and GPUs that came, went, started anew or reported errors.
 
 Pure, so that a live session, an import and a recording find the same events.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
+from collectors.gpu.xid_words import xid_words
 from collectors.model import Event, EventKind, Interval, engine_entity, gpu_entity
 from collectors.readings import EngineReading
 
@@ -57,10 +59,14 @@ def _started_anew(before: EngineReading, now: EngineReading) -> bool:
 
 def _gpus(previous: Interval | None, current: Interval) -> Iterator[Event]:
     for uuid, now in current.gpus.items():
+        name = f"GPU {now.index}" + (f" ({now.name})" if now.name else "")
+        for code, times in Counter((now.xid_codes or "").split(",")).items():
+            if code.isdecimal() and len(code) < 6:
+                often = f" ({times} times)" if times > 1 else ""
+                yield Event(current.end, "xid", gpu_entity(uuid), f"{name}: {xid_words(int(code))}{often}")
         before = previous.gpus.get(uuid) if previous is not None else None
         if before is None or (before.state == "lost") == (now.state == "lost") or now.state == "stale":
             continue
-        name = f"GPU {now.index}" + (f" ({now.name})" if now.name else "")
         if now.state == "lost":
             yield Event(current.end, "gpu-lost", gpu_entity(uuid), f"{name} is lost")
         else:

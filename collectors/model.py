@@ -56,12 +56,31 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
+class GpuProcess:
+    """A process on a GPU. What cannot be seen of it from here (in a container, say) is None.
+
+    `pid` is as the machine numbers it; `memory_bytes` is its memory on that GPU; `command` is its
+    command line with secrets masked; `engine` is the page of the engine it belongs to.
+    """
+
+    pid: int
+    name: str | None = None
+    user: str | None = None
+    memory_bytes: float | None = None
+    command: str | None = None
+    engine: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Interval:
     """All readings of one whole, wall-aligned interval.
 
     `start` and `end` are wall-clock nanoseconds since 1970; `duration` is the monotonic clock's
     seconds. Intervals are told apart by `sequence`, which never repeats within a recording, so a
     clock that steps back makes no two collide.
+
+    `gpu_processes` are the processes on each GPU, by its UUID, where they were looked at; they are
+    for whoever watches, and are not recorded.
     """
 
     sequence: int
@@ -72,6 +91,7 @@ class Interval:
     gpus: Mapping[str, GpuReading] = field(default_factory=dict)
     engines: Mapping[EngineKey, EngineReading] = field(default_factory=dict)
     gaps: tuple[Gap, ...] = ()
+    gpu_processes: Mapping[str, tuple[GpuProcess, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

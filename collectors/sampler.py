@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from collectors.clock import NANO, Clock, SystemClock
 from collectors.events import CLOCK
-from collectors.model import Gap, Interval
+from collectors.model import Gap, GpuProcess, Interval
 from collectors.ownership import assign_gpus
 from collectors.readings import EngineReading, GpuReading, HostReading, rounded
 from collectors.sources import Harvest, Source, SourceStatus
@@ -223,6 +223,7 @@ class Sampler:
             gpus={reading.uuid: reading for reading in gpus},
             engines={reading.key: reading for reading in engines},
             gaps=gaps if gap is None else (gap, *gaps),
+            gpu_processes=_with_engines(harvests),
         )
 
     def _readings(
@@ -255,3 +256,13 @@ class Sampler:
             plural = "s" if missed > 1 else ""
             return Gap(SAMPLER, f"{missed} interval{plural} missed: the machine gave this program no time")
         return None
+
+
+def _with_engines(harvests: Sequence[Harvest]) -> Mapping[str, tuple[GpuProcess, ...]]:
+    """The processes on each GPU, each with the page of the engine whose it is."""
+    engines = {pid: url for harvest in harvests for url, pids in harvest.trees.items() for pid in pids}
+    return {
+        uuid: tuple(replace(process, engine=engines.get(process.pid)) for process in processes)
+        for harvest in harvests
+        for uuid, processes in harvest.gpu_processes.items()
+    }

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from collectors.clock import Clock
-from collectors.model import HOST, Gap
+from collectors.model import HOST, Gap, GpuProcess
 from collectors.readings import EngineReading, GpuReading, HostReading
 from collectors.text import clean
 
@@ -35,7 +35,8 @@ class Harvest:
     """What one source contributes to an interval.
 
     `processes` maps process ids to the UUIDs of the GPUs they use; `trees` maps endpoints to the
-    process ids of their engines: together they tell whose GPU is whose.
+    process ids of their engines: together they tell whose GPU is whose. `gpu_processes` describes
+    the processes on each GPU, by its UUID.
     """
 
     host: HostReading | None = None
@@ -44,6 +45,7 @@ class Harvest:
     processes: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     trees: Mapping[str, frozenset[int]] = field(default_factory=dict)
     gaps: tuple[Gap, ...] = ()
+    gpu_processes: Mapping[str, tuple[GpuProcess, ...]] = field(default_factory=dict)
 
 
 class Source(Protocol):

@@ -39,7 +39,10 @@ LABEL_SCALE = 10_000
 
 _STEADY = {
     "cpu_cores", "memory_total_bytes", "power_limit_watts", "temperature_limit_celsius", "sm_clock_max_hertz",
-    "memory_clock_hertz", "memory_clock_max_hertz", "dram_peak_bytes_per_second", "tensor_peak_flops_per_second",
+    "memory_clock_hertz", "memory_clock_max_hertz", "ecc_corrected_errors", "ecc_uncorrected_errors",
+    "remapped_rows_corrected", "remapped_rows_uncorrected", "row_remap_pending", "row_remap_failed",
+    "pcie_link_generation", "pcie_link_generation_max", "pcie_link_width", "pcie_link_width_max", "persistence_mode",
+    "instances", "activity_window_seconds", "dram_peak_bytes_per_second", "tensor_peak_flops_per_second",
     "requests_limit", "kv_cache_tokens", "kv_block_tokens", "max_length_tokens", "tensor_parallel", "pipeline_parallel",
     "lora_limit",
 }  # fmt: skip

@@ -11,7 +11,7 @@ there, after the first paint.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -35,6 +35,7 @@ from dashboard.config import Config
 from dashboard.nvml import nvml_reader
 
 if TYPE_CHECKING:
+    from collectors.gpu.occupants import Occupant
     from collectors.gpu.page_reader import PageReader
     from collectors.gpu.worker import GpuSource
     from collectors.phase.label import Labeller
@@ -281,10 +282,16 @@ class _Taken:
         self.tick = tick
 
 
+def _occupants_of(pids: Collection[int]) -> Mapping[int, Occupant]:
+    from collectors.gpu.occupants import Occupants
+
+    return Occupants().look_up(pids)
+
+
 def _gpus(config: Config, clock: Clock, nvml: GpuSource | None) -> Gpus:
     """NVML's reader, the configured exporters' pages, and the search for others."""
     reader = nvml or nvml_reader(config)
-    feed = GpuFeed(reader) if reader is not None else None
+    feed = GpuFeed(reader, _occupants_of) if reader is not None else None
     search = PageSearch(clock).look if config.gpu.enabled and config.gpu.discover else None
 
     def make(url: str) -> PageReader:

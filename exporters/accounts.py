@@ -32,6 +32,7 @@ _HISTOGRAMS: Mapping[Scope, tuple[str, ...]] = MappingProxyType(
 )
 _STALE_INTERVALS = 3.0
 _UNKNOWN_ENGINE = "unknown"
+_XID_CODES = 64
 
 # A total that was last added to this long ago says nothing about now: its series goes until it moves again.
 FORGET_SECONDS = 60.0
@@ -42,11 +43,12 @@ class Account:
 
     `labels` are its escaped label pairs. `phase`, `label` and `bottleneck` are settled seconds;
     `tokens` and `joules` settled amounts by phase, empty until some were measured. `unsettled` is
-    the number of intervals it was there in whose label has not settled.
+    the number of intervals it was there in whose label has not settled. `xids` counts a GPU's
+    error reports by code, and `xid_times` says when the newest came, in seconds since 1970.
     """
 
     __slots__ = ("_last", "amounts", "bottleneck", "histograms", "joules", "label", "labels", "phase", "tokens",
-                 "unsettled")  # fmt: skip
+                 "unsettled", "xid_times", "xids")  # fmt: skip
 
     def __init__(self, labels: str) -> None:
         self.labels = labels
@@ -59,6 +61,15 @@ class Account:
         self.tokens: dict[str, float] = {}
         self.joules: dict[str, float] = {}
         self.unsettled = 0
+        self.xids: dict[str, float] = {}
+        self.xid_times: dict[str, float] = {}
+
+    def report(self, codes: str | None, at: float) -> None:
+        """Count error reports: comma-separated codes that had come by `at`, in seconds since 1970."""
+        for code in codes.split(",") if codes else ():
+            if code.isdecimal() and (code in self.xids or len(self.xids) < _XID_CODES):
+                self.xids[code] = self.xids.get(code, 0.0) + 1.0
+                self.xid_times[code] = at
 
     def count(self, scope: Scope, reading: Reading, now: float) -> None:
         """Add a reading's amounts. `now` is the seconds of intervals so far.

@@ -29,6 +29,8 @@ STATES: Mapping[Scope, tuple[str, ...]] = MappingProxyType(
 
 # Fields that name the entity: they are labels, and say nothing as values.
 _IDENTITY: frozenset[str] = frozenset({"index", "uuid", "endpoint", "engine", "engine_index", "state"})
+# Texts that tell what happened, not what an entity is.
+_HAPPENED: frozenset[str] = frozenset({"xid_codes"})
 _SUBJECT: Mapping[Scope, str] = {"host": "this machine", "gpu": "a GPU", "engine": "a serving engine"}
 
 
@@ -131,7 +133,9 @@ STATE: Mapping[Scope, Family] = MappingProxyType(
 
 def _info_fields(scope: Scope) -> tuple[str, ...]:
     return tuple(
-        spec.name for spec in field_specs(READINGS[scope]) if spec.kind == "text" and spec.name not in _IDENTITY
+        spec.name
+        for spec in field_specs(READINGS[scope])
+        if spec.kind == "text" and spec.name not in _IDENTITY and spec.name not in _HAPPENED
     )
 
 
@@ -149,6 +153,20 @@ INFO: Mapping[Scope, Family] = MappingProxyType(
             (*LABELS["engine"], *INFO_FIELDS["engine"]),
         ),
     }
+)
+XID_ERRORS = Family(
+    f"{PREFIX}_gpu_xid_errors",
+    "counter",
+    "Error reports of the driver (XIDs) for a GPU, by code.",
+    "",
+    (*LABELS["gpu"], "xid"),
+)
+XID_LAST = Family(
+    f"{PREFIX}_gpu_xid_last_timestamp_seconds",
+    "gauge",
+    "When the newest error report of a code came for a GPU, in seconds since 1970.",
+    "seconds",
+    (*LABELS["gpu"], "xid"),
 )
 COLLECTOR_LABELS = ("collector", "endpoint")
 COLLECTOR_SUCCESS = Family(
@@ -190,5 +208,6 @@ def families() -> tuple[Family, ...]:
         per_scope = (STATE, INFO, PHASE_SECONDS, LABEL_SECONDS, BOTTLENECK_SECONDS, PHASE_JOULES)
         listed += [mapping[scope] for mapping in per_scope if scope in mapping]
         listed += [PHASE_TOKENS] if scope == "engine" else []
+        listed += [XID_ERRORS, XID_LAST] if scope == "gpu" else []
         listed += [family for _, family in FIELDS[scope]]
     return tuple(listed)

@@ -114,6 +114,7 @@ class PrometheusSink:
         for gpu in interval.gpus.values():
             account = accounts[gpu_entity(gpu.uuid)] = self._accounts.gpu(gpu)
             account.count("gpu", gpu, self._elapsed)
+            account.report(gpu.xid_codes, interval.end / 1e9)
             if is_there(gpu):
                 alive.append(account)
         for engine in interval.engines.values():

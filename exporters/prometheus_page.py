@@ -78,6 +78,10 @@ def _write_identity(page: Exposition, scope: Scope, subjects: Sequence[Subject])
         "state",
         [(subject.account.labels, {name: float(name == subject.state) for name in names}) for subject in subjects],
     )
+    if scope == "gpu":  # also of a GPU that is lost: that is when they matter
+        accounts = [subject.account for subject in subjects]
+        page.write_by(families.XID_ERRORS, "xid", [(account.labels, account.xids) for account in accounts])
+        page.write_by(families.XID_LAST, "xid", [(account.labels, account.xid_times) for account in accounts])
     page.write(
         families.INFO[scope],
         [

@@ -61,6 +61,8 @@ def full(reading: type[Reading], **identity: Any) -> Any:
                 values[spec.name] = f"some {spec.name}"
     if "gpus" in values:
         values["gpus"] = ("GPU-0",)
+    if "xid_codes" in values:
+        values["xid_codes"] = "31,79"
     if "state" in values:
         values["state"] = "ok"
     return reading(**{**values, **identity})

@@ -66,7 +66,7 @@ def test_a_gpu_has_its_fields_with_throttling_nested() -> None:
     (gpu,) = document(full())["gpus"]
     nested = {"throttle_power_ratio", "throttle_thermal_ratio", "throttle_hardware_ratio"}
     names = [spec.name for spec in field_specs(GpuReading) if spec.name not in nested]
-    assert list(gpu) == [*names, "throttle_ratio", "phase", "bottleneck"]
+    assert list(gpu) == [*names, "throttle_ratio", "processes", "phase", "bottleneck"]
     assert gpu["throttle_ratio"] == {"power": 0.25, "thermal": 0.0, "hardware": None}
     assert (gpu["uuid"], gpu["index"], gpu["state"], gpu["power_watts"]) == ("GPU-1", 3, "ok", 650.5)
     assert gpu["tensor_active_ratio"] is None

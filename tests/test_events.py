@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from collectors.events import events_between
+from collectors.gpu.xid_words import xid_words
 from collectors.model import Gap, Interval
 from collectors.readings import EngineReading, GpuReading
 
@@ -29,6 +30,17 @@ def interval(
 
 def kinds(before: Interval | None, now: Interval) -> list[str]:
     return [event.kind for event in events_between(before, now)]
+
+
+def test_an_error_report_is_an_event_in_words_also_of_a_gpu_that_is_lost() -> None:
+    lost = GpuReading(uuid="a", index=2, name="H100", state="lost", xid_codes="31,31,79,x")
+    events = events_between(interval(1, gpu=GpuReading(uuid="a")), interval(2, gpu=lost))
+    assert [(event.kind, event.text) for event in events] == [
+        ("xid", "GPU 2 (H100): XID 31: memory fault in a kernel; restart the process (2 times)"),
+        ("xid", "GPU 2 (H100): XID 79: the GPU has fallen off the bus; reboot the machine"),
+        ("gpu-lost", "GPU 2 (H100) is lost"),
+    ]
+    assert xid_words(4711) == "XID 4711"
 
 
 def test_an_engine_seen_for_the_first_time_came_up() -> None:

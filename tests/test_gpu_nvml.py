@@ -140,10 +140,25 @@ DISTINCT_EXPECTED = {
     "pcie_rx_bytes_per_second": 202 * MIB,
     "nvlink_tx_bytes_per_second": 303 * MIB,
     "nvlink_rx_bytes_per_second": 404 * MIB,
+    "ecc_corrected_errors": 12.0,
+    "ecc_uncorrected_errors": 3.0,
+    "remapped_rows_corrected": 4.0,
+    "remapped_rows_uncorrected": 2.0,
+    "row_remap_pending": 1.0,
+    "row_remap_failed": 0.0,
+    "pcie_link_generation": 4.0,
+    "pcie_link_generation_max": 5.0,
+    "pcie_link_width": 8.0,
+    "pcie_link_width_max": 16.0,
+    "persistence_mode": 1.0,
     "dram_peak_bytes_per_second": 3350e9,
     "tensor_peak_flops_per_second": 989e12,
 }
-FIXED = ("gpus 1", "value used 61e9", "value total 85e9", "value limit_mw 650000", "value power_mw 556000", DISTINCT)
+FIXED = (
+    "gpus 1", "value used 61e9", "value total 85e9", "value limit_mw 650000", "value power_mw 556000", DISTINCT,
+    "value ecc_corrected 12", "value ecc_uncorrected 3", "value remapped_corrected 4", "value remapped_uncorrected 2",
+    "value remap_pending 1", "value recovery 1", "value link_generation 4", "value link_width 8",
+)  # fmt: skip
 
 
 def test_every_field_shows_its_own_value(rig: Rig) -> None:
@@ -156,6 +171,7 @@ def test_every_field_shows_its_own_value(rig: Rig) -> None:
     of_pages = {"activity_window_seconds", "activity_age_seconds"}
     assert numbers - set(DISTINCT_EXPECTED) == {"index", "age_seconds", "instances", *of_pages}
     assert (reading.source, reading.state, reading.peak_source) == ("gpm", "ok", "table")
+    assert reading.recovery_action == "gpu-reset"
 
 
 def test_without_gpm_link_rates_come_from_counters_and_activity_is_missing(rig: Rig) -> None:
@@ -436,14 +452,41 @@ def test_a_round_makes_at_most_eight_calls_per_gpu_and_none_that_is_slow_or_chan
     for tick in range(100):
         rig.sample(1002.0 + tick)
     made = {symbol: count - before.get(symbol, 0) for symbol, count in rig.stub.calls().items()}
-    slow = {symbol: made.pop(symbol) for symbol in list(made) if "Processes" in symbol or "PowerLimit" in symbol}
+    # ten slow looks in 100 s: health in one batch of field values, and a process list takes two calls
+    looks = 8 * 10
+    slow = {
+        "nvmlDeviceGetComputeRunningProcesses_v3": 2 * looks,
+        "nvmlDeviceGetEnforcedPowerLimit": looks,
+        "nvmlDeviceGetPersistenceMode": looks,
+        "nvmlDeviceGetCurrPcieLinkGeneration": looks,
+        "nvmlDeviceGetCurrPcieLinkWidth": looks,
+    }
+    assert {symbol: made.pop(symbol) for symbol in slow} == slow
+    made["nvmlDeviceGetFieldValues"] -= looks
     assert sum(made.values()) == 8 * 8 * 100
-    # ten slow looks in 100 s; a process list takes two calls
-    assert slow == {"nvmlDeviceGetComputeRunningProcesses_v3": 8 * 20, "nvmlDeviceGetEnforcedPowerLimit": 8 * 10}
     changing = ("Set", "Clear", "Reset", "Create", "Modify")
     forbidden = [symbol for symbol in rig.stub.calls() if symbol.removeprefix("nvmlDevice").startswith(changing)]
     assert forbidden == []
     assert rig.calls("nvmlDeviceGetPcieThroughput") == rig.calls("nvmlGpmSetStreamingEnabled") == 0
+
+
+def test_health_is_looked_at_every_ten_seconds_and_what_cannot_be_is_missing(rig: Rig) -> None:
+    rig.open("gpus 1", "value ecc_uncorrected 1")
+    assert rig.reading(1001.0, "value ecc_uncorrected 9").ecc_uncorrected_errors == 1.0
+    later = rig.reading(1011.0, "value ecc_uncorrected 9", "value recovery 4711", "value link_width 255")
+    assert later.ecc_uncorrected_errors == 9.0
+    assert later.recovery_action is later.pcie_link_width is None
+    assert later.pcie_link_generation == 5.0
+
+
+def test_health_that_a_gpu_does_not_have_is_asked_once(rig: Rig) -> None:
+    none = tuple(f"field {field} 3" for field in (3, 4, 142, 143, 144, 145, 230))
+    rig.open("gpus 1", *none, "fail nvmlDeviceGetPersistenceMode 3")
+    for at in range(1001, 1062):
+        reading = rig.reading(float(at))
+    assert reading.ecc_corrected_errors is reading.row_remap_pending is reading.persistence_mode is None
+    assert reading.recovery_action is None
+    assert rig.calls("nvmlDeviceGetPersistenceMode") == 1
 
 
 def test_the_traps_of_the_stand_in_do_count(rig: Rig) -> None:

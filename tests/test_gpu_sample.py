@@ -23,6 +23,21 @@ def sample(*readings: GpuReading, at: float = 1.0) -> GpuSample:
     return GpuSample(arrived=at, started=at, ended=at, readings=readings)
 
 
+def test_error_reports_are_codes_and_nothing_else() -> None:
+    gpus = [{"uuid": "a", "index": 0, "state": "lost"}, {"uuid": "b", "index": 1, "state": "ok"}]
+    reports = [["a", 79], ["a", 31], ["b", "13"], ["b", True], ["b", -1], ["b", 10**9], ["c", 13], [], "x"]
+    sample = sample_of({"gpus": gpus, "xids": reports}, 1.0)
+    assert [reading.xid_codes for reading in sample.readings] == ["79,31", None]
+
+
+def test_joined_samples_keep_the_error_reports_of_both() -> None:
+    def one(*codes: int) -> GpuSample:
+        return sample_of({"gpus": [{"uuid": "a", "index": 0}], "xids": [["a", code] for code in codes]}, 1.0)
+
+    assert joined(one(31), one(79)).readings[0].xid_codes == "31,79"
+    assert joined(one(31), one()).readings[0].xid_codes == "31"
+
+
 @given(st.dictionaries(st.sampled_from(["gpus", "processes", "notes", "started", "ended", "other"]), ANYTHING))
 def test_any_message_makes_a_sample_without_an_exception(message: dict[str, Any]) -> None:
     assert sample_of(message, 5.0).arrived == 5.0

@@ -257,6 +257,33 @@ def test_an_old_driver_that_lacks_symbols_gives_what_it_has(tmp_path: Path, stub
     assert (reading.throttle_power_ratio, reading.throttle_hardware_ratio) == (0.0, 1.0)
 
 
+def test_error_reports_come_with_the_sample_after_them_and_once(stub: Stub, start: Start) -> None:
+    stub.script("gpus 2", STEADY)
+    source = start(stub.library)
+    next_sample(source)
+    until(lambda: stub.calls().get("nvmlDeviceRegisterEvents", 0) == 2, "registration")
+    seen: list[tuple[int, str]] = []
+
+    def reported(how_many: int) -> bool:
+        seen.extend((row.index, row.xid_codes) for row in next_sample(source).readings if row.xid_codes)
+        return sum(len(codes.split(",")) for _, codes in seen) >= how_many
+
+    stub.script("gpus 2", STEADY, "xid@1 31 1", "xid@1 31 2", "xid@0 79 3")
+    until(lambda: reported(3), "three reports")
+    next_sample(source)
+    by_gpu = {gpu: ",".join(codes for index, codes in seen if index == gpu) for gpu in (0, 1)}
+    assert by_gpu == {0: "79", 1: "31,31"}
+
+
+def test_a_library_without_events_reports_none_and_reads_on(tmp_path: Path, stub: Stub, start: Start) -> None:
+    old = stub_or_skip(tmp_path, ("nvmlEventSetCreate", "nvmlEventSetWait_v2", "nvmlDeviceRegisterEvents"))
+    old.script("gpus 1", STEADY, "xid@0 79 1")
+    source = start(old.library)
+    next_sample(source)
+    assert next_sample(source).readings[0].xid_codes is None
+    assert source.status is None
+
+
 def test_a_machine_where_no_gpu_opens_says_why(stub: Stub, start: Start) -> None:
     stub.script("gpus 2", "fail nvmlDeviceGetHandleByIndex_v2 4")
     source = start(stub.library)

@@ -353,3 +353,13 @@ def test_what_is_remembered_of_things_that_come_and_go_is_bounded():
     for sequence in range(1, 300):
         exporter.put(settle_all(interval(sequence, [gpu(sequence)])))
     assert len(by(read(exporter), "phasetop_gpu_state", "gpu", state="lost")) == 256
+
+
+def test_error_reports_are_counted_by_code_also_of_a_gpu_that_is_lost():
+    exporter = sink()
+    exporter.put(tick(interval(1, [gpu(xid_codes="31,31")])))
+    exporter.put(tick(interval(2, [gpu(state="lost", xid_codes="79")])))
+    exporter.put(tick(interval(3, [gpu(state="lost")])))
+    samples = read(exporter)
+    assert by(samples, "phasetop_gpu_xid_errors_total", "xid") == {"31": 2.0, "79": 1.0}
+    assert by(samples, "phasetop_gpu_xid_last_timestamp_seconds", "xid")["79"] == START / 1e9 + 2.0

@@ -58,8 +58,12 @@ def _serve(link: _Link, library: str | None) -> None:
     from collectors.gpu.gpm import SPACING
     from collectors.gpu.nvml import load
     from collectors.gpu.reader import NvmlReader
+    from collectors.gpu.xid import XidWatch
 
-    reader = NvmlReader(load(library), beat=link.beat)
+    nvml = load(library)
+    watch = XidWatch(nvml)
+    reader = NvmlReader(nvml, beat=link.beat, opened=watch.add)
+    watch.start()
     done = time.monotonic()
     link.send({"kind": "ready", "driver": reader.driver_version})
     while (request := link.receive()) is not None:
@@ -67,7 +71,8 @@ def _serve(link: _Link, library: str | None) -> None:
         started = time.monotonic()
         sample = reader.sample()
         done = time.monotonic()
-        link.send({"kind": "sample", "id": request.get("id"), "started": started, "ended": done, **sample})
+        frame = {"kind": "sample", "id": request.get("id"), "started": started, "ended": done, "xids": watch.take()}
+        link.send({**frame, **sample})
 
 
 class _Link:

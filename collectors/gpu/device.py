@@ -12,6 +12,7 @@ from collectors.gpu import fieldvalues as fv
 from collectors.gpu.codes import INVALID_ARGUMENT, gpu_reason
 from collectors.gpu.fieldvalues import FieldBatch
 from collectors.gpu.gpm import Gpm
+from collectors.gpu.health import Health
 from collectors.gpu.nvml import Funnel, GpuLost
 
 TYPE_CHECKING = False  # the module typing would cost the child half a megabyte
@@ -80,6 +81,7 @@ class Device:
         self._funnel = Funnel(self._nvml, self._clock, self._beat)
         self._gpm = Gpm(self._funnel)
         self._batch = FieldBatch(self._funnel)
+        self._health = Health(self._funnel)
         self._counters: dict[int, float] = {}
         self._counted_at: float | None = None
         self._wide: set[int] = set()
@@ -144,6 +146,7 @@ class Device:
         self._slow_at = self._clock() + period
         limit = self._funnel.ask("nvmlDeviceGetEnforcedPowerLimit", self._handle)
         self._gauges["power_limit_watts"] = within(_scaled(limit, 1e-3), 0.0, _WATTS_LIMIT)
+        self._gauges.update(self._health.read(self._handle))
         self._processes()
 
     def reading(self) -> Values:

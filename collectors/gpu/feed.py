@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from collectors.gpu.sample import GpuSample, joined
-from collectors.model import Gap
+from collectors.model import Gap, GpuProcess
 from collectors.readings import GpuReading
-from collectors.sources import Harvest, SourceStatus
+from collectors.sources import Background, Harvest, SourceStatus
+
+if TYPE_CHECKING:
+    from collectors.gpu.occupants import Occupant  # loaded when there is a process to look up
 
 NAME = "gpu"
+_LOOK_SECONDS = 10.0
+"""Between two looks at processes that are the same ones: a program may rename itself."""
 
 
 class Reader(Protocol):
@@ -26,6 +31,12 @@ class Reader(Protocol):
     def stop(self) -> None: ...
 
 
+class LookUp(Protocol):
+    """Who processes are; may block."""
+
+    def __call__(self, pids: Collection[int]) -> Mapping[int, Occupant]: ...
+
+
 class GpuFeed:
     """Uses each sample for one interval. Without a new one the GPUs stay listed, as stale.
 
@@ -34,14 +45,22 @@ class GpuFeed:
 
     name = NAME
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, look_up: LookUp | None = None) -> None:
+        """`look_up` says who some processes are; without it they are numbers."""
         self._reader = reader
+        self._look_up = look_up
+        self._pids: frozenset[int] = frozenset()
+        self._looked_up: frozenset[int] = frozenset()
+        self._looked_up_at = float("-inf")
+        self._people = Background("gpu processes", self._find_people)
+        self._occupants: Mapping[int, Occupant] = {}
         self._seen: GpuSample | None = None
         self._fresh: GpuSample | None = None
         self._known: tuple[GpuReading, ...] = ()
         self._asked_after: GpuSample | None = None
 
     def start(self, arrived: threading.Event) -> None:
+        self._people.start(threading.Event())  # names are not waited for: they may come an interval late
         self._reader.start(arrived)
 
     def request(self, edge: float) -> None:
@@ -60,7 +79,7 @@ class GpuFeed:
             return self._stale(edge)
         age = max(0.0, edge - sample.started)
         self._known = tuple(replace(reading, age_seconds=age) for reading in sample.readings)
-        return Harvest(gpus=self._known, processes=sample.processes)
+        return Harvest(gpus=self._known, processes=sample.processes, gpu_processes=self._described(sample, edge))
 
     def status(self) -> Sequence[SourceStatus]:
         trouble = self._reader.status
@@ -68,6 +87,28 @@ class GpuFeed:
 
     def stop(self) -> None:
         self._reader.stop()
+        self._people.stop()
+
+    def _described(self, sample: GpuSample, edge: float) -> Mapping[str, tuple[GpuProcess, ...]]:
+        """The processes on each GPU that was read, the largest first."""
+        self._pids = frozenset(sample.processes)
+        due = self._pids != self._looked_up or edge - self._looked_up_at >= _LOOK_SECONDS
+        if self._look_up is not None and self._pids and due:
+            self._looked_up, self._looked_up_at = self._pids, edge
+            self._people.ask()
+        self._occupants = self._people.take() or self._occupants
+        on: dict[str, list[GpuProcess]] = {reading.uuid: [] for reading in sample.readings if reading.state == "ok"}
+        for pid, uuids in sample.processes.items():
+            who = self._occupants.get(pid)
+            for uuid in uuids:
+                process = GpuProcess(pid, memory_bytes=sample.process_memory.get((pid, uuid)))
+                if who is not None:
+                    process = replace(process, name=who.name, user=who.user, command=who.command)
+                on.setdefault(uuid, []).append(process)
+        return {uuid: tuple(sorted(some, key=lambda one: -(one.memory_bytes or 0.0))) for uuid, some in on.items()}
+
+    def _find_people(self) -> Mapping[int, Occupant]:
+        return self._look_up(self._pids) if self._look_up is not None else {}
 
     def _look(self) -> None:
         """Take what has come. The reader joins only samples nobody took; from here on that is done here."""

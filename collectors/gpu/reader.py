@@ -24,10 +24,20 @@ RETRY_SECONDS = 10.0
 
 
 class NvmlReader:
-    """Reads every GPU of an initialised pynvml. One thread only."""
+    """Reads every GPU of an initialised pynvml. One thread only.
 
-    def __init__(self, nvml: Any, clock: Clock = time.monotonic, beat: Callable[[], None] = lambda: None) -> None:
+    `opened` is told of each GPU, and again when it is back: its UUID and its handle.
+    """
+
+    def __init__(
+        self,
+        nvml: Any,
+        clock: Clock = time.monotonic,
+        beat: Callable[[], None] = lambda: None,
+        opened: Callable[[str, Any], None] = lambda uuid, handle: None,
+    ) -> None:
         self._nvml = nvml
+        self._opened = opened
         self._clock = clock
         self._beat = beat
         self._devices: dict[str, Device] = {}
@@ -100,6 +110,7 @@ class NvmlReader:
     def _begin(self, device: Device, index: int, handle: Any, slow_offset: float) -> None:
         try:
             device.open(index, handle, slow_offset)
+            self._opened(device.uuid, handle)
         except GpuLost as lost:
             device.lose(lost.code)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from collectors.gpu.peaks import peaks
@@ -51,7 +52,8 @@ class GpuSample:
 
 def sample_of(message: Mapping[str, Any], arrived: float) -> GpuSample:
     """A sample from the reader's message. What does not belong in one is left out, never passed on."""
-    readings = [reading_of(values) for values in _dictionaries(message.get("gpus"))]
+    xids = _xids(message.get("xids"))
+    readings = [reading_of(values, xids) for values in _dictionaries(message.get("gpus"))]
     processes: dict[int, tuple[str, ...]] = {}
     memory: dict[tuple[int, str], float] = {}
     for entry in _lists(message.get("processes")):
@@ -75,7 +77,17 @@ def sample_of(message: Mapping[str, Any], arrived: float) -> GpuSample:
     )
 
 
-def reading_of(values: Mapping[str, Any]) -> GpuReading | None:
+def _xids(value: object) -> Mapping[str, str]:
+    """The codes of error reports by the GPU's UUID, comma-separated, oldest first."""
+    found: dict[str, str] = {}
+    for entry in _lists(value):
+        uuid, code = entry if len(entry) == 2 else (None, None)
+        if isinstance(uuid, str) and isinstance(code, int) and not isinstance(code, bool) and 0 < code < 10_000:
+            found[uuid] = f"{found[uuid]},{code}" if uuid in found else str(code)
+    return found
+
+
+def reading_of(values: Mapping[str, Any], xids: Mapping[str, str] = MappingProxyType({})) -> GpuReading | None:
     """One GPU's reading with its peaks; None when it does not say which GPU it is of."""
     uuid, index, name = values.get("uuid"), values.get("index"), values.get("name")
     if not isinstance(uuid, str) or not uuid or not isinstance(index, int):
@@ -93,6 +105,8 @@ def reading_of(values: Mapping[str, Any]) -> GpuReading | None:
         state=state if state in _STATES else "lost",
         source=source if source in _SOURCES else None,
         peak_source=peak.source,
+        recovery_action=clean(action, 40) if isinstance(action := values.get("recovery_action"), str) else None,
+        xid_codes=xids.get(uuid),
         **known,
     )
 
@@ -110,10 +124,13 @@ def joined(earlier: GpuSample, later: GpuSample) -> GpuSample:
 
 
 def _joined_reading(earlier: GpuReading, later: GpuReading) -> GpuReading:
+    changes: dict[str, Any] = {}
+    if earlier.xid_codes:
+        changes["xid_codes"] = ",".join(filter(None, (earlier.xid_codes, later.xid_codes)))
     first, second = earlier.window_seconds, later.window_seconds
     if not first or not second:
-        return later
-    changes: dict[str, Any] = {"window_seconds": first + second}
+        return replace(later, **changes) if changes else later
+    changes["window_seconds"] = first + second
     for name in _AMOUNTS:
         a, b = getattr(earlier, name), getattr(later, name)
         changes[name] = None if a is None or b is None else a + b

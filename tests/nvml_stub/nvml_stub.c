@@ -25,6 +25,7 @@
  *     metric[@G] ID VALUE          this GPM metric has this value (may be nan)
  *     refuse[@G] ID CODE           this GPM metric is refused with this code
  *     process[@G] PID BYTES        a compute process
+ *     xid@G CODE SERIAL            an error report, told once to whoever waits; serials grow
  *     fail[@G] SYMBOL CODE         calls of this symbol (or of all: *) return this code
  *     sleep[@G] SYMBOL MICROSECONDS
  *     hang[@G] SYMBOL              until the line is gone
@@ -54,7 +55,7 @@ enum {
     SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7,
     TIMED_OUT = 10, ARGUMENT_VERSION_MISMATCH = 25
 };
-enum { GPUS = 16, STAGES = 16, RULES = 64, PROCESSES = 64, TEXT = 96 };
+enum { GPUS = 16, STAGES = 16, RULES = 64, PROCESSES = 64, REPORTS = 64, TEXT = 96 };
 
 /* -- what the script says ------------------------------------------------------------------- */
 
@@ -69,14 +70,19 @@ static const char *const stage_keys[STAGE_KEYS] = {
 };
 enum fixed_key {
     POWER_MILLIWATTS = STAGE_KEYS, REASONS, USED_BYTES, TOTAL_BYTES, RESERVED_BYTES, LIMIT_MILLIWATTS, SM_MAX_MHZ,
-    MEMORY_MAX_MHZ, BUS_BITS, GPM_SUPPORT, THRESHOLD_CELSIUS, MARGIN_CELSIUS, SLOWDOWN_MARGIN, KEYS
+    MEMORY_MAX_MHZ, BUS_BITS, GPM_SUPPORT, THRESHOLD_CELSIUS, MARGIN_CELSIUS, SLOWDOWN_MARGIN,
+    ECC_CORRECTED, ECC_UNCORRECTED, REMAPPED_CORRECTED, REMAPPED_UNCORRECTED, REMAP_PENDING, REMAP_FAILED, RECOVERY,
+    LINK_GENERATION, LINK_GENERATION_MAX, LINK_WIDTH, LINK_WIDTH_MAX, PERSISTENCE, KEYS
 };
 static const char *const fixed_keys[KEYS - STAGE_KEYS] = {
     "power_mw", "reasons", "used", "total", "reserved", "limit_mw", "sm_max_mhz", "memory_max_mhz", "bus_bits",
-    "gpm_support", "threshold", "margin", "slowdown_margin"
+    "gpm_support", "threshold", "margin", "slowdown_margin",
+    "ecc_corrected", "ecc_uncorrected", "remapped_corrected", "remapped_uncorrected", "remap_pending", "remap_failed",
+    "recovery", "link_generation", "link_generation_max", "link_width", "link_width_max", "persistence"
 };
 static const double fixed_defaults[KEYS - STAGE_KEYS] = {
-    -1, -1, 70866960384.0, 85899345920.0, 605290496.0, 700000, 1980, 2619, 5120, 1, -1, -1, -2
+    -1, -1, 70866960384.0, 85899345920.0, 605290496.0, 700000, 1980, 2619, 5120, 1, -1, -1, -2,
+    0, 0, 0, 0, 0, 0, 0, 5, 5, 16, 16, 1
 };
 
 struct stage { double seconds, value[STAGE_KEYS]; };
@@ -95,11 +101,12 @@ struct rule { enum rule_kind kind; int gpu; char symbol[64]; int id; double numb
 struct device { unsigned magic; int number; };
 
 static struct script {
-    int gpus, order[GPUS], stage_count, rule_count, process_count;
+    int gpus, order[GPUS], stage_count, rule_count, process_count, report_count;
     char driver[TEXT], name[GPUS][TEXT];
     struct stage stage[STAGES];
     struct rule rule[RULES];
     struct { int gpu; unsigned pid; unsigned long long bytes; } process[PROCESSES];
+    struct { int gpu, code, serial; } report[REPORTS];
     double offset[GPUS], since[GPUS], time, value[GPUS][KEYS];
 } script;
 
@@ -197,6 +204,12 @@ static void read_line(struct script *s, char *line, int *stages_seen) {
         sscanf(rest, "%u %llu", &s->process[s->process_count].pid, &s->process[s->process_count].bytes);
         s->process_count++;
     }
+    else if (!strcmp(word, "xid")) {
+        if (s->report_count == REPORTS) return;
+        s->report[s->report_count].gpu = gpu;
+        sscanf(rest, "%d %d", &s->report[s->report_count].code, &s->report[s->report_count].serial);
+        s->report_count++;
+    }
     else read_rule(s, word, gpu, rest);
 }
 
@@ -279,6 +292,8 @@ static double present(int gpu, int key) {
     X(nvmlDeviceGetMaxClockInfo) X(nvmlDeviceGetPerformanceState) X(nvmlDeviceGetCudaComputeCapability) \
     X(nvmlDeviceGetMemoryBusWidth) X(nvmlDeviceGetComputeRunningProcesses_v3) \
     X(nvmlDeviceGetGraphicsRunningProcesses_v3) X(nvmlDeviceGetMPSComputeRunningProcesses_v3) X(nvmlEventSetWait_v2) \
+    X(nvmlEventSetCreate) X(nvmlEventSetFree) X(nvmlDeviceRegisterEvents) X(nvmlDeviceGetCurrPcieLinkGeneration) \
+    X(nvmlDeviceGetCurrPcieLinkWidth) X(nvmlDeviceGetMaxPcieLinkGeneration) X(nvmlDeviceGetMaxPcieLinkWidth) \
     X(nvmlDeviceGetFieldValues) X(nvmlDeviceGetRemappedRows) X(nvmlDeviceGetCurrentClocksEventReasons) \
     X(nvmlDeviceGetCurrentClocksThrottleReasons) X(nvmlDeviceGetTotalEnergyConsumption) \
     X(nvmlGpmQueryDeviceSupport) X(nvmlGpmSampleAlloc) X(nvmlGpmSampleFree) X(nvmlGpmSampleGet) \
@@ -484,7 +499,11 @@ UNSIGNED(nvmlDeviceGetPowerManagementLimit, present(gpu, LIMIT_MILLIWATTS))
 UNSIGNED(nvmlDeviceGetEnforcedPowerLimit, present(gpu, LIMIT_MILLIWATTS))
 UNSIGNED(nvmlDeviceGetMemoryBusWidth, present(gpu, BUS_BITS))
 UNSIGNED(nvmlDeviceGetPerformanceState, 0)
-UNSIGNED(nvmlDeviceGetPersistenceMode, 1)
+UNSIGNED(nvmlDeviceGetPersistenceMode, present(gpu, PERSISTENCE))
+UNSIGNED(nvmlDeviceGetCurrPcieLinkGeneration, present(gpu, LINK_GENERATION))
+UNSIGNED(nvmlDeviceGetMaxPcieLinkGeneration, present(gpu, LINK_GENERATION_MAX))
+UNSIGNED(nvmlDeviceGetCurrPcieLinkWidth, present(gpu, LINK_WIDTH))
+UNSIGNED(nvmlDeviceGetMaxPcieLinkWidth, present(gpu, LINK_WIDTH_MAX))
 UNSIGNED(nvmlDeviceGetDisplayActive, 0)
 UNSIGNED(nvmlDeviceGetComputeMode, 0)
 UNSIGNED(nvmlDeviceIsMigDeviceHandle, 0)
@@ -584,10 +603,40 @@ REFUSED(nvmlDeviceGetDriverModel_v2, NOT_SUPPORTED)
 REFUSED(nvmlDeviceGetProcessUtilization, NOT_FOUND)
 REFUSED(nvmlDeviceGetPcieThroughput, NOT_SUPPORTED)
 
-int nvmlEventSetWait_v2(void *set, void *data, unsigned milliseconds) {
-    (void)set; (void)data;
+/* -- error reports -------------------------------------------------------------------------- */
+
+struct event { struct device *device; unsigned long long type, data; unsigned gpu_instance, compute_instance; };
+static int watched[GPUS], told; /* the serial of the last report that was handed out */
+
+int nvmlEventSetCreate(void **set) { ENTER(nvmlEventSetCreate, -1); *set = watched; return SUCCESS; }
+int nvmlEventSetFree(void *set) { (void)set; ENTER(nvmlEventSetFree, -1); return SUCCESS; }
+int nvmlDeviceRegisterEvents(struct device *d, unsigned long long types, void *set) {
+    DEVICE(nvmlDeviceRegisterEvents, d);
+    if (set != watched || types != 0x8) return INVALID_ARGUMENT;
+    watched[gpu] = 1;
+    return SUCCESS;
+}
+static int next_report(struct event *out) {
+    for (int i = 0; i < script.report_count; i++) {
+        int gpu = script.report[i].gpu;
+        if (script.report[i].serial <= told || gpu < 0 || !watched[gpu]) continue;
+        told = script.report[i].serial;
+        *out = (struct event){ &devices[gpu], 0x8, (unsigned long long)script.report[i].code, ~0u, ~0u };
+        return 1;
+    }
+    return 0;
+}
+int nvmlEventSetWait_v2(void *set, struct event *out, unsigned milliseconds) {
+    if (set != watched) return INVALID_ARGUMENT;
     ENTER(nvmlEventSetWait_v2, -1);
-    usleep(milliseconds * 1000);
+    for (unsigned waited = 0; waited <= milliseconds; waited += 5) {
+        pthread_mutex_lock(&lock);
+        refresh();
+        int found = next_report(out);
+        pthread_mutex_unlock(&lock);
+        if (found) return SUCCESS;
+        usleep(5000);
+    }
     return TIMED_OUT;
 }
 
@@ -647,6 +696,13 @@ static uint32_t one_field(int gpu, struct field_value *out) {
     case 269: whole(out, counter(gpu, SW_THERMAL) * 1e9); return SUCCESS;
     case 270: whole(out, counter(gpu, HW_THERMAL) * 1e9); return SUCCESS;
     case 271: whole(out, counter(gpu, BRAKE) * 1e9); return SUCCESS;
+    case 3: whole(out, present(gpu, ECC_CORRECTED)); return SUCCESS;
+    case 4: whole(out, present(gpu, ECC_UNCORRECTED)); return SUCCESS;
+    case 142: out->type = UINT; out->value.u = (uint32_t)present(gpu, REMAPPED_CORRECTED); return SUCCESS;
+    case 143: out->type = UINT; out->value.u = (uint32_t)present(gpu, REMAPPED_UNCORRECTED); return SUCCESS;
+    case 144: out->type = UINT; out->value.u = (uint32_t)present(gpu, REMAP_PENDING); return SUCCESS;
+    case 145: out->type = UINT; out->value.u = (uint32_t)present(gpu, REMAP_FAILED); return SUCCESS;
+    case 230: out->type = UINT; out->value.u = (uint32_t)present(gpu, RECOVERY); return SUCCESS;
     case 82: out->type = UINT; out->value.u = (uint32_t)present(gpu, MEMORY_CELSIUS); return SUCCESS;
     case 83: whole(out, counter(gpu, POWER) * 1e3); return SUCCESS;
     case 138: if (out->scope != ~0u) return INVALID_ARGUMENT; whole(out, counter(gpu, NVLINK_TX) * 1024); return SUCCESS;
