@@ -70,14 +70,16 @@ class FakeRecording:
         return more > 0
 
     def _row(self, sequence: int) -> int:
-        return bisect_right([tick.interval.sequence for tick in self._ticks], sequence)
+        return bisect_right(self._ticks, sequence, key=lambda tick: tick.interval.sequence)
 
     def tick(self, sequence: int) -> Tick | None:
-        return next((tick for tick in self._ticks if tick.interval.sequence == sequence), None)
+        row = self._row(sequence)
+        found = self._ticks[row - 1] if row else None
+        return found if found is not None and found.interval.sequence == sequence else None
 
     def tick_at(self, time_ns: int) -> Tick | None:
         self._read()
-        row = bisect_right([tick.interval.start for tick in self._ticks], time_ns)
+        row = bisect_right(self._ticks, time_ns, key=lambda tick: tick.interval.start)
         return self._ticks[row - 1] if row else None
 
     def next(self, sequence: int) -> Tick | None:

@@ -5,6 +5,7 @@ import time
 import pytest
 
 from collectors.clock import FakeClock
+from collectors.model import HOST, Interval, Label, Tick
 from dashboard.desk import Desk, Replaying
 from dashboard.palette import palette
 from dashboard.replay_feed import SPEEDS, ReplayFeed
@@ -267,7 +268,11 @@ def test_stepping_back_for_long_keeps_the_columns_before_loaded() -> None:
 
 
 def test_playing_for_more_than_the_history_keeps_still_shows_the_right_interval() -> None:
-    ticks = list(WAVE.ticks(4200, first=1000))
+    phase, bottleneck = WAVE.phase(0, settled=True), WAVE.bottleneck(0)
+    ticks = [
+        Tick(Interval(n, START + n * SECOND, START + (n + 1) * SECOND, 1.0), {HOST: Label(n, HOST, phase, bottleneck)})
+        for n in range(1000, 5200)
+    ]
     replay = Player(FakeRecording(ticks), at=ticks[0].interval.start)
     for _ in range(6):
         replay.feed.change_speed(1)
