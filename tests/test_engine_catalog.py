@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from collectors.engine.reading import engine_reading, new_memo, snapshots
@@ -90,6 +92,14 @@ def test_a_burst_of_tokens_counted_at_a_requests_end_is_no_phase_of_its_second()
     assert labelled(late) == "unknown"
     live = only(vllm_page(running=1), vllm_page(generated=5000, steps=100, running=1))
     assert labelled(live) == "decode"
+
+
+def test_before_a_first_request_silence_means_idle_only_where_work_would_be_counted() -> None:
+    fresh = dict.fromkeys(("prompt_tokens", "prompt_tokens_computed", "prompt_tokens_cached", "steps"))
+    nothing = reading(**fresh, generation_tokens=None, first_tokens=None)
+    assert labelled(nothing) == "idle"
+    assert labelled(replace(nothing, engine="triton")) == "unknown"
+    assert labelled(replace(nothing, engine="trtllm")) == "unknown"
 
 
 def test_decode_is_not_concluded_where_prompts_are_not_counted_as_they_land() -> None:

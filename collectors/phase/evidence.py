@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from collectors.engine.catalog import ENGINES_BY_NAME, WITHIN_INTERVAL
+from collectors.engine.catalog import ENGINES_BY_NAME, LATE, WITHIN_INTERVAL
 from collectors.model import Interval
 from collectors.readings import EngineReading, GpuReading
 
@@ -22,6 +22,9 @@ PROMPT_BATCH_TOKENS = 2048
 
 _SPIN_FREE = frozenset({"vllm", "llamacpp"})
 """Engines whose processes rest while there is nothing to do (measured); SGLang's scheduler spins."""
+
+_TELLING = ("generation_tokens", "steps", "decode_steps", "prefill_seconds", "decode_seconds")
+"""Amounts of which one has to move with the work for an interval's time to be told apart."""
 
 _CPU_BUSY, _CPU_IDLE = 0.7, 0.15
 """CPU seconds per second of an engine that computes on the CPU, surely busy and surely idle.
@@ -48,6 +51,8 @@ class Observation:
     first: float | None = None
     steps: float | None = None
     guessed_steps: bool = False
+    is_uncounted: bool = False
+    """Nothing counts tokens, steps or seconds as they pass: the time cannot be told apart."""
     kv_steps: float = 0.0
     running: float | None = None
     running_before: float | None = None
@@ -83,12 +88,6 @@ class Observation:
         return self.runs_throughout if self.busy is None else self.busy >= 0.95 * self.seconds
 
     @property
-    def is_uncounted(self) -> bool:
-        """Nothing counts tokens, steps or seconds as they pass: the time cannot be told apart."""
-        live = (self.generated, self.steps, self.prefill_seconds, self.decode_seconds)
-        return not self.missing and all(amount is None for amount in live)
-
-    @property
     def decodes(self) -> bool:
         return bool(self.decode_seconds) or bool(self.steps) or (self.steps is None and bool(self.continued))
 
@@ -107,6 +106,7 @@ def observe(interval: Interval, reading: EngineReading, before: Observation | No
         running = reading.requests_running if reading.state == "ok" else None
         return Observation(interval.sequence, interval.end, interval.duration, missing=True, running=running)
     seconds = reading.window_seconds
+    is_uncounted = _is_uncounted(reading)
     reading = without_late(reading)
     prompt = _computed_prompt(reading)
     running_before = before.running if before is not None else None
@@ -125,6 +125,7 @@ def observe(interval: Interval, reading: EngineReading, before: Observation | No
         first=reading.first_tokens,
         steps=steps,
         guessed_steps=guessed,
+        is_uncounted=is_uncounted,
         kv_steps=_resident_tokens(reading) * (steps or 0.0),
         running=reading.requests_running,
         running_before=running_before,
@@ -137,6 +138,20 @@ def observe(interval: Interval, reading: EngineReading, before: Observation | No
         busy_source=source,
         ttft_mean=reading.ttft.mean if reading.ttft is not None else None,
     )
+
+
+def _is_uncounted(reading: EngineReading) -> bool:
+    """Whether nothing of an engine moves with its work: not on this page, nor on one after a first request."""
+    late = (reading.late_fields or "").split(",")
+    if any(getattr(reading, name) is not None and name not in late for name in _TELLING):
+        return False
+    if any(name in late for name in _TELLING):
+        return True
+    engine = ENGINES_BY_NAME.get(reading.engine or "")
+    if engine is None:
+        return False
+    rows = (row for row in engine.rows if row.field in _TELLING)
+    return all(alternative.moves in LATE for row in rows for alternative in row.alternatives)
 
 
 def without_late(reading: EngineReading) -> EngineReading:
@@ -269,6 +284,7 @@ def _scaled(source: Observation, place: Observation, share: float, seconds: floa
         first=part(source.first),
         steps=part(source.steps),
         guessed_steps=source.guessed_steps,
+        is_uncounted=source.is_uncounted,
         kv_steps=source.kv_steps * share,
         running=source.running if is_last else max(source.running or 0.0, source.running_before or 0.0),
         running_before=source.running_before,
