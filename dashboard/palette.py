@@ -50,7 +50,6 @@ class Glyphs:
     cursor: str
     bar: str
     bar_rest: str
-    separator: str
     arrow: str
     mark: str
     note: str
@@ -71,17 +70,17 @@ _FRAME_ASCII = " |-+||++-+-+++++"
 
 UNICODE = Glyphs(
     levels=" ▁▂▃▄▅▆▇█", prefill=None, decode=None, idle="▁", waiting="░", unknown="·", gap="╱", cursor="│",
-    bar="━", bar_rest="━", separator="·", arrow="→", mark="▲", note="┊", change="╵", live="●", paused="‖",
+    bar="━", bar_rest="━", arrow="→", mark="▲", note="┊", change="╵", live="●", paused="‖",
     playing="▶", dash="–", ellipsis="…", warning="▲", critical="✖", frame=_FRAME,
 )  # fmt: skip
 UNICODE_MONO = Glyphs(
     levels=" ▁▂▃▄▅▆▇█", prefill="▒", decode="█", idle="▁", waiting="░", unknown="·", gap="╱", cursor="│",
-    bar="━", bar_rest="─", separator="·", arrow="→", mark="▲", note="┊", change="╵", live="●", paused="‖",
+    bar="━", bar_rest="─", arrow="→", mark="▲", note="┊", change="╵", live="●", paused="‖",
     playing="▶", dash="–", ellipsis="…", warning="▲", critical="✖", frame=_FRAME,
 )  # fmt: skip
 ASCII = Glyphs(
     levels=" .:-=+*#@", prefill="p", decode="d", idle="_", waiting="w", unknown="?", gap="/", cursor="|",
-    bar="=", bar_rest=".", separator="-", arrow=">", mark="^", note="|", change="'", live="*", paused="=",
+    bar="=", bar_rest=".", arrow=">", mark="^", note="|", change="'", live="*", paused="=",
     playing=">", dash="-", ellipsis="~", warning="!", critical="X", frame=_FRAME_ASCII,
 )  # fmt: skip
 

@@ -102,6 +102,11 @@ class History:
         return self._packed_bytes
 
     @property
+    def unpacked_ticks(self) -> int:
+        """Ticks of packed chunks that are held unpacked, because they were looked at."""
+        return sum(len(ticks) for ticks in self._unpacked.values())
+
+    @property
     def newest(self) -> Tick | None:
         return next(reversed(self._recent.values()), None)
 
@@ -133,11 +138,16 @@ class History:
         return None
 
     def before(self, sequence: int, seconds: float) -> list[Tick]:
-        """The full ticks of the `seconds` up to and including that interval, oldest first."""
+        """The full ticks of the `seconds` up to and including that interval, oldest first.
+
+        At most as many as are kept unpacked: with short intervals a minute is too much to unpack at
+        every one of them.
+        """
         row = self.tracks.row_of(sequence)
         if row is None:
             return []
         first = bisect_right(self.tracks.ends, self.tracks.ends[row] - round(seconds * 1e9))
+        first = max(first, row + 1 - self._recent_ticks)
         ticks = (self.tick(number) for number in self.tracks.sequences[first : row + 1])
         return [tick for tick in ticks if tick is not None]
 

@@ -210,6 +210,16 @@ def test_the_time_of_all_columns_is_the_time_that_passed(lengths: list[float], h
     assert sum(column.gap for column in columns) == pytest.approx(passed - covered, abs=0.02 * step * count)
 
 
+def test_looking_back_from_the_newest_interval_unpacks_nothing() -> None:
+    """With intervals of a quarter of a second a minute is 240 of them, more than are kept unpacked."""
+    history = History(recent_ticks=30)
+    for n in range(300):
+        history.append(bare(n, START + n * SECOND // 4, seconds=0.25, phase=DECODING))
+    seen = history.before(299, 60.0)
+    assert [tick.interval.sequence for tick in seen] == list(range(270, 300))
+    assert history.unpacked_ticks == 0
+
+
 def test_tracks_are_flat_arrays() -> None:
     tracks = Tracks(3600, 10_000)
     for n in range(100):
