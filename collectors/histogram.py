@@ -66,13 +66,11 @@ def merge(histograms: Iterable[Histogram]) -> Histogram | None:
     Quantiles are taken after merging and never averaged. Histograms with different bounds cannot
     be merged without inventing observations, so that case is missing rather than approximate.
     """
-    merged: Histogram | None = None
-    for histogram in histograms:
-        if merged is None:
-            merged = histogram
-        elif merged.bounds != histogram.bounds:
-            return None
-        else:
-            counts = tuple(a + b for a, b in zip(merged.counts, histogram.counts, strict=True))
-            merged = Histogram(merged.bounds, counts, merged.sum + histogram.sum)
-    return merged
+    all_of_them = tuple(histograms)
+    if not all_of_them:
+        return None
+    bounds = all_of_them[0].bounds
+    if any(one.bounds is not bounds and one.bounds != bounds for one in all_of_them):
+        return None
+    counts = tuple(map(sum, zip(*(one.counts for one in all_of_them), strict=True)))
+    return Histogram(bounds, counts, sum(one.sum for one in all_of_them))

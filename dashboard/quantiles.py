@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from collectors.histogram import Histogram
+from collectors.histogram import Histogram, merge
 from collectors.model import EngineKey, Tick
 
 
@@ -28,16 +28,6 @@ def quantiles(ticks: Sequence[Tick], key: EngineKey, name: str) -> Quantiles:
         histogram: Histogram | None = None if engine is None else getattr(engine, name)
         if histogram is not None and any(histogram.counts):
             observed.append(histogram)
-    total = added(observed)
+    total = merge(observed)
     return Quantiles() if total is None else Quantiles(total.quantile(0.5), total.quantile(0.99))
 
-
-def added(histograms: Sequence[Histogram]) -> Histogram | None:
-    """The same as `collectors.histogram.merge`, in one pass: this runs for each latency at every tick."""
-    if not histograms:
-        return None
-    bounds = histograms[0].bounds
-    if any(one.bounds is not bounds and one.bounds != bounds for one in histograms):
-        return None
-    counts = tuple(map(sum, zip(*(one.counts for one in histograms), strict=True)))
-    return Histogram(bounds, counts, sum(one.sum for one in histograms))
