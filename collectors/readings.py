@@ -167,7 +167,7 @@ class GpuReading:
     persistence_mode: float | None = _gauge("count", "1 when the driver stays loaded without clients, else 0")
     dram_peak_bytes_per_second: float | None = _gauge("bytes_per_second", "theoretical DRAM bandwidth")
     tensor_peak_flops_per_second: float | None = _gauge("flops_per_second", "dense BF16 tensor peak")
-    peak_source: str | None = _text("table or estimate: where the peaks come from")
+    peak_source: str | None = _text("table, estimate or configuration: where the peaks come from")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from dashboard.config_values import (
     Names,
     PageUrls,
     PathPerPage,
+    PeaksPerName,
     Size,
     Whole,
 )
@@ -65,6 +66,8 @@ class Gpu:
     """Metrics pages of GPU exporters to read besides those discovered."""
     discover: bool = _key(Flag(), True)
     """Look for GPU exporters on the ports they use by default."""
+    peaks: Mapping[str, tuple[float | None, float | None]] = _key(PeaksPerName(), {})
+    """Device name -> its DRAM bandwidth in bytes/s and its dense BF16 tensor rate in flop/s, where known better."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -280,6 +279,8 @@ class _PerPage(Kind):
         raise NotImplementedError
 
     def from_environment(self, text: str) -> Any:
+        import tomllib
+
         try:
             return tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
@@ -319,3 +320,41 @@ class GpusPerPage(_PerPage):
 
     def entry_toml(self, entry: Any) -> str:
         return f"[{', '.join(gpu if gpu.isdigit() else toml_text(gpu) for gpu in entry)}]"
+
+
+class PeaksPerName(Kind):
+    """Held as bytes/s and flop/s (or None) per device name."""
+
+    allowed = "device name = { dram_bytes_per_second, tensor_flops_per_second }, either or both"
+    _KEYS = ("dram_bytes_per_second", "tensor_flops_per_second")
+
+    def read(self, raw: Any, base: Path) -> Mapping[str, tuple[float | None, float | None]]:
+        if not isinstance(raw, dict):
+            raise ValueError(f"must be a table with device names as its keys, not {_shown(raw)}")
+        return {name: self._entry(name, entry) for name, entry in raw.items()}
+
+    def _entry(self, name: str, raw: object) -> tuple[float | None, float | None]:
+        if not isinstance(raw, dict) or not raw or not raw.keys() <= set(self._KEYS):
+            raise ValueError(f"{toml_text(name)} must hold {self._KEYS[0]}, {self._KEYS[1]} or both, and nothing else")
+        for key, value in raw.items():
+            if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < 1e20:
+                raise ValueError(f"{key} of {toml_text(name)} must be a number above 0 such as 3.35e12")
+        return raw.get(self._KEYS[0]), raw.get(self._KEYS[1])
+
+    def from_environment(self, text: str) -> Any:
+        import tomllib
+
+        try:
+            return tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            raise ValueError(
+                'must be an inline table, such as { "NVIDIA H20" = { dram_bytes_per_second = 4e12 } }'
+            ) from None
+
+    def toml(self, value: Any) -> str:
+        inner = ", ".join(f"{toml_text(name)} = {self._entry_toml(entry)}" for name, entry in value.items())
+        return f"{{ {inner} }}" if inner else "{}"
+
+    def _entry_toml(self, entry: tuple[float | None, float | None]) -> str:
+        given = zip(self._KEYS, entry, strict=True)
+        return f"{{ {', '.join(f'{key} = {value!r}' for key, value in given if value is not None)} }}"

@@ -32,7 +32,7 @@ from collectors.sampler import Sampler
 from collectors.sources import HostSource, Source, SourceStatus
 from collectors.text import clean
 from dashboard.config import Config
-from dashboard.nvml import nvml_reader
+from dashboard.nvml import nvml_reader, peak_book
 
 if TYPE_CHECKING:
     from collectors.gpu.occupants import Occupant
@@ -297,7 +297,7 @@ def _gpus(config: Config, clock: Clock, nvml: GpuSource | None) -> Gpus:
     def make(url: str) -> PageReader:
         from collectors.gpu.page_reader import PageReader
 
-        return PageReader(_fetcher(config, clock, url), clock)
+        return PageReader(_fetcher(config, clock, url), clock, book=peak_book(config))
 
     return Gpus(feed, make, urls=config.gpu.pages, search=search, clock=clock)
 

@@ -59,6 +59,9 @@ def test_no_file_at_all_gives_the_defaults() -> None:
         ('[engine]\nurls = ["a:99999"]', 'config.toml:2: engine.urls: "a:99999" has no valid port'),
         ('[engine.gpus]\n"a:1" = [true]', "config.toml:1: engine.gpus: true is neither an index"),
         ('[engine.gpus]\n"a:1" = []', "config.toml:1: engine.gpus: must be a list of GPU indices or UUIDs"),
+        ('[gpu.peaks]\n"x" = 3', 'config.toml:1: gpu.peaks: "x" must hold dram_bytes_per_second'),
+        ('[gpu.peaks]\n"x" = { dram = 3 }', 'config.toml:1: gpu.peaks: "x" must hold dram_bytes_per_second'),
+        ('[gpu.peaks."x"]\ntensor_flops_per_second = -1', "config.toml:1: gpu.peaks: tensor_flops_per_second of"),
         ('[engine]\ngpus = ["0"]', "config.toml:2: engine.gpus: must be a table with page addresses as its keys"),
         ('[engine.token_files]\n"a:1" = ""', "config.toml:1: engine.token_files: a path must not be empty here"),
         ('[record]\nbyte_cap = "8 gigs"', 'config.toml:2: record.byte_cap: "8 gigs" is not a size'),
@@ -238,6 +241,9 @@ def test_every_value_is_written_back_as_it_was_read(tmp_path: Path) -> None:
     urls = ["a:1", "http://b/x"]
     token_files = { "a:1" = "/t" }
     gpus = { "a:1" = [0, "GPU-1"] }
+    [gpu]
+    pages = ["a:9400"]
+    peaks = { "NVIDIA H20" = { dram_bytes_per_second = 4e12 }, "b" = { tensor_flops_per_second = 1 } }
     [record]
     directory = 'with "quotes"'
     byte_cap = "500MB"

@@ -460,6 +460,7 @@ def test_a_round_makes_at_most_eight_calls_per_gpu_and_none_that_is_slow_or_chan
         "nvmlDeviceGetPersistenceMode": looks,
         "nvmlDeviceGetCurrPcieLinkGeneration": looks,
         "nvmlDeviceGetCurrPcieLinkWidth": looks,
+        "nvmlDeviceGetMigMode": looks,
     }
     assert {symbol: made.pop(symbol) for symbol in slow} == slow
     made["nvmlDeviceGetFieldValues"] -= looks

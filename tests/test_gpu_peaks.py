@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.gpu.peaks import Peaks, peaks
+from collectors.gpu.peaks import PeakBook, Peaks, peaks
 
 # Names as NVML and exporters give them, with GB/s and dense BF16 Tflop/s.
 KNOWN = [
@@ -126,3 +126,19 @@ def test_a_longer_word_is_another_card(known: tuple[str, float, float], tail: st
     longer = name + tail
     if longer not in {other for other, _, _ in KNOWN}:
         assert peaks(longer) == Peaks()
+
+
+def test_what_the_user_knows_better_comes_before_the_table() -> None:
+    book = PeakBook({"H100 PCIe": Peaks(dram=2.04e12), "cmp 170hx": Peaks(1.5e12, 200e12)})
+    assert book.of("NVIDIA H100 PCIe") == Peaks(2.04e12, 756e12, "configuration")
+    assert book.of("NVIDIA CMP 170HX") == Peaks(1.5e12, 200e12, "configuration")
+    assert book.of("NVIDIA H200") == peaks("NVIDIA H200")
+
+
+def test_an_instance_has_its_share_of_what_the_whole_gpu_could_do_and_nothing_where_the_share_is_unknown() -> None:
+    book = PeakBook({"NVIDIA H20": Peaks(dram=8e12)})
+    assert book.of("NVIDIA H20 MIG 1g.12gb", memory_share=0.125) == Peaks(1e12, None, "configuration")
+    assert PeakBook().of("NVIDIA H200 MIG 7g.141gb", memory_share=1.0, compute_share=0.5) == Peaks(
+        4.8e12, 494.5e12, "table"
+    )
+    assert PeakBook().of("NVIDIA H200 MIG 7g.141gb") == Peaks()

@@ -13,6 +13,8 @@ from collectors.gpu.codes import INVALID_ARGUMENT, gpu_reason
 from collectors.gpu.fieldvalues import FieldBatch
 from collectors.gpu.gpm import Gpm
 from collectors.gpu.health import Health
+from collectors.gpu.limits import memory_of, within
+from collectors.gpu.mig import GPM_GIVEN_UP, Instances
 from collectors.gpu.nvml import Funnel, GpuLost
 
 TYPE_CHECKING = False  # the module typing would cost the child half a megabyte
@@ -49,11 +51,6 @@ _POWER_BRAKE = 0x80
 _HIGHEST_PID = 4_194_304  # the kernel's own limit
 
 
-def within(value: float | None, low: float, high: float) -> float | None:
-    """The value when it lies between the two limits, else None: garbage is missing."""
-    return value if value is not None and low <= value <= high else None
-
-
 class Device:
     """What is known of one GPU, kept by UUID through losses and returns."""
 
@@ -63,8 +60,8 @@ class Device:
         self.name: str | None = None
         self.lost_to: int | None = None
         """The error code that took this GPU away; None while it answers."""
-        self.processes: list[tuple[int, float | None]] = []
-        """(pid as the host numbers it, bytes of device memory) of the compute processes."""
+        self.processes: list[tuple[int, str, float | None]] = []
+        """(pid as the host numbers it, UUID of this GPU or of its instance, bytes there) of the compute processes."""
         self._nvml = nvml
         self._clock = clock
         self._beat = beat
@@ -82,6 +79,7 @@ class Device:
         self._gpm = Gpm(self._funnel)
         self._batch = FieldBatch(self._funnel)
         self._health = Health(self._funnel)
+        self._instances = Instances(self._nvml, self.uuid, self._clock, self._beat)
         self._counters: dict[int, float] = {}
         self._counted_at: float | None = None
         self._wide: set[int] = set()
@@ -90,6 +88,7 @@ class Device:
         self.lost_to = None
         self.name = self._funnel.ask("nvmlDeviceGetName", handle) or self.name
         self._facts = self._read_facts()
+        self._memory()  # before GPM: see mig.py
         self._temperature()
         self._memory_clock()
         self.slow(slow_offset)
@@ -98,7 +97,15 @@ class Device:
     @property
     def note(self) -> str | None:
         """Why this GPU's figures are missing or not the best there could be, in one line."""
-        return self._gpm.reason if self.lost_to is None else gpu_reason(self.lost_to)
+        if self.lost_to is not None:
+            return gpu_reason(self.lost_to)
+        return GPM_GIVEN_UP if self._instances.gpm_given_up else self._gpm.reason
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """The same for this GPU and each of its instances, by UUID."""
+        own = {self.uuid: self.note} if self.note else {}
+        return own if self.lost_to is not None else {**self._instances.notes(), **own}
 
     def lose(self, code: int) -> None:
         """Forget the handle and everything that hung on it. The row stays."""
@@ -115,7 +122,9 @@ class Device:
         now = self._clock()
         self._values = {}
         self._renew_a_suspect_handle()
-        self._values.update(self._gpm.poll(self._handle))
+        if not self._instances.gpm_given_up:
+            self._values.update(self._gpm.poll(self._handle))
+        self._instances.edge(self._handle)
         fields = fv.ALWAYS if self._gpm.works else fv.ALWAYS + fv.LINKS
         answers = self._batch.read(self._handle, fields)
         window = None if self._counted_at is None else now - self._counted_at
@@ -131,6 +140,7 @@ class Device:
         self._round += 1
         self._utilisation()
         self._memory()
+        self._instances.levels()
         self._power_where_no_field_tells()
         self._sm_clock()
         # Neither moves fast, so they take turns: eight calls per GPU and round at most.
@@ -147,15 +157,22 @@ class Device:
         limit = self._funnel.ask("nvmlDeviceGetEnforcedPowerLimit", self._handle)
         self._gauges["power_limit_watts"] = within(_scaled(limit, 1e-3), 0.0, _WATTS_LIMIT)
         self._gauges.update(self._health.read(self._handle))
+        self._instances.look(self._funnel, self._handle, self._values.get("memory_total_bytes"))
         self._processes()
 
-    def reading(self) -> Values:
-        """Fields of GpuReading, and `memory_bus_bits` for the peaks. None and absent both mean missing."""
+    def readings(self) -> list[Values]:
+        """This GPU and its instances: fields of GpuReading, and what the peaks need.
+
+        None and absent both mean missing.
+        """
         identity: Values = {"uuid": self.uuid, "index": self.index, "name": self.name}
         if self.lost_to is not None:
-            return {**identity, "state": "lost"}
-        source = "gpm" if self._gpm.works else "nvml"
-        return {**identity, "state": "ok", "source": source, **self._facts, **self._gauges, **self._values}
+            return [{**identity, "state": "lost"}, *self._instances.rows(self.index, "lost")]
+        source = "gpm" if self._gpm.works and not self._instances.gpm_given_up else "nvml"
+        if self._instances.is_on:
+            identity["instances"] = len(self._instances)
+        own = {**identity, "state": "ok", "source": source, **self._facts, **self._gauges, **self._values}
+        return [own, *self._instances.rows(self.index, "ok")]
 
     # -- once
 
@@ -268,17 +285,7 @@ class Device:
             self._values["memory_active_ratio"] = _scaled(within(rates.memory, 0, 100), 0.01)
 
     def _memory(self) -> None:
-        """Version 2 keeps what the driver reserves apart; version 1 counts it as used."""
-        nvml, funnel = self._nvml, self._funnel
-        second = getattr(nvml, "nvmlMemory_v2", None)
-        what = "nvmlDeviceGetMemoryInfo_v2"
-        info = funnel.ask_by(what, nvml.nvmlDeviceGetMemoryInfo, self._handle, second) if second else None
-        if info is None and not (second and funnel.usable(what)):
-            info = funnel.ask("nvmlDeviceGetMemoryInfo", self._handle)
-        if info is not None:
-            total = within(info.total, 1, _BYTES_LIMIT)
-            self._values["memory_total_bytes"] = total
-            self._values["memory_used_bytes"] = within(info.used, 0, total) if total else None
+        self._values.update(memory_of(self._funnel, self._handle))
 
     def _power_where_no_field_tells(self) -> None:
         """A mean over the last second on Ampere and newer, so only where there is nothing better."""
@@ -312,8 +319,15 @@ class Device:
         what was read then were other fields' bytes.
         """
         entries = self._funnel.ask("nvmlDeviceGetComputeRunningProcesses", self._handle) or ()
-        found = [(int(entry.pid), entry.usedGpuMemory) for entry in entries]
-        if all(0 < pid <= _HIGHEST_PID and (used is None or 0 <= used < _BYTES_LIMIT) for pid, used in found):
+        found = [
+            (
+                int(entry.pid),
+                self._instances.uuid_of(getattr(entry, "gpuInstanceId", None)) or self.uuid,
+                entry.usedGpuMemory,
+            )
+            for entry in entries
+        ]
+        if all(0 < pid <= _HIGHEST_PID and (used is None or 0 <= used < _BYTES_LIMIT) for pid, _, used in found):
             self.processes = found
         else:
             self.processes = []

@@ -44,9 +44,16 @@ _RATE_LIMIT = 1e13  # bytes/s, beyond any link
 
 
 class Gpm:
-    """The sample pair of one GPU. Never used by two threads: concurrent GPM calls can crash NVML."""
+    """The sample pair of one GPU, or of one of its GPU instances (MIG).
 
-    def __init__(self, funnel: Funnel) -> None:
+    Never used by two threads: concurrent GPM calls can crash NVML. Of an instance only activity is
+    asked: links are the whole GPU's.
+    """
+
+    def __init__(self, funnel: Funnel, instance: int | None = None) -> None:
+        self._instance = instance
+        self._metrics = _METRICS if instance is None else tuple(_RATIOS)
+        self._sample = "nvmlGpmSampleGet" if instance is None else "nvmlGpmMigSampleGet"
         self.reason: str | None = None
         """Why there are no GPM figures, with the remedy; None while there are."""
         self._funnel = funnel
@@ -81,8 +88,7 @@ class Gpm:
         now = self._funnel.clock()
         if self._taken is None or now - self._taken < SPACING:
             return {}
-        if self._funnel.ask("nvmlGpmSampleGet", handle, self._newer) is None:
-            self._refused("nvmlGpmSampleGet")
+        if not self._take(handle, self._newer):
             return {}
         self._request.sample1, self._request.sample2 = self._older, self._newer
         if self._funnel.ask("nvmlGpmMetricsGet", self._request) is None:
@@ -109,19 +115,26 @@ class Gpm:
         if self._older is None or self._newer is None:
             self._refused("nvmlGpmSampleAlloc")
             return
-        if funnel.ask("nvmlGpmSampleGet", handle, self._older) is None:
-            self._refused("nvmlGpmSampleGet")
+        if not self._take(handle, self._older):
             return
         self._prepare_request()
         self._taken = funnel.clock()
         self.reason = None
 
+    def _take(self, handle: Any, buffer: Any) -> bool:
+        """Take a sample; an instance's is taken on the whole GPU's handle."""
+        where = (handle,) if self._instance is None else (handle, self._instance)
+        if self._funnel.ask(self._sample, *where, buffer) is None:
+            self._refused(self._sample)
+            return False
+        return True
+
     def _prepare_request(self) -> None:
         nvml = self._funnel.nvml
         request = nvml.c_nvmlGpmMetricsGet_t()
         request.version = nvml.NVML_GPM_METRICS_GET_VERSION
-        request.numMetrics = len(_METRICS)
-        for position, metric in enumerate(_METRICS):
+        request.numMetrics = len(self._metrics)
+        for position, metric in enumerate(self._metrics):
             request.metrics[position].metricId = metric
         self._request = request
         self._stride = ctypes.sizeof(nvml.c_nvmlGpmMetric_t)
@@ -145,7 +158,7 @@ class Gpm:
 
     def _figures(self) -> dict[str, float]:
         figures: dict[str, float] = {}
-        for position in range(len(_METRICS)):
+        for position in range(len(self._metrics)):
             metric, code, value = _METRIC.unpack_from(self._answer, position * self._stride)
             if code != 0 or not math.isfinite(value) or value < 0:
                 continue

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from collectors.clock import Clock
 from collectors.engine.scrape import Fetcher, PageProblem
 from collectors.gpu.pages import GpuPage
+from collectors.gpu.peaks import PeakBook
 from collectors.model import Gap
 from collectors.readings import GpuReading
 from collectors.sources import Background, SourceStatus
@@ -30,9 +31,18 @@ class _Arrival:
 class PageReader:
     """One page. Everything but the request itself happens on the sampler's thread."""
 
-    def __init__(self, fetcher: Fetcher, clock: Clock, *, min_interval: float = 1.0, timeout: float = 10.0) -> None:
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        clock: Clock,
+        *,
+        min_interval: float = 1.0,
+        timeout: float = 10.0,
+        book: PeakBook | None = None,
+    ) -> None:
+        """`min_interval` and `timeout` are seconds; `book` gives the GPUs' peaks."""
         self.url = fetcher.url
-        self.page = GpuPage()
+        self.page = GpuPage(book)
         self._fetcher = fetcher
         self._clock = clock
         self._min_interval = min_interval

@@ -21,7 +21,7 @@ from typing import Any
 
 from collectors.engine.page import PageMemo, Series, read_page
 from collectors.gpu.page_table import EXPORTERS, NANOSECONDS_BY_HELP, OF_AN_INSTANCE, Exporter, GpuIdentity, Row, Values
-from collectors.gpu.peaks import peaks
+from collectors.gpu.peaks import PeakBook
 from collectors.median import median
 from collectors.readings import FieldSpec, GpuReading, field_specs
 
@@ -30,6 +30,7 @@ _AMOUNTS = frozenset(name for name, spec in _SPECS.items() if spec.kind == "amou
 _LIMITS: Mapping[str, tuple[float, float]] = {
     "ratio": (0.0, 1.01), "watts": (0.0, 10_000.0), "celsius": (-40.0, 150.0), "hertz": (0.0, 5e10),
     "bytes": (0.0, 1e15), "bytes_per_second": (0.0, 1e13), "joules": (0.0, 1e15),
+    "count": (0.0, 2.0**48),
 }  # fmt: skip
 """By unit, what can be: the rest is garbage, and missing."""
 _ROWS: Mapping[str, tuple[tuple[Exporter, Row], ...]] = {
@@ -66,9 +67,10 @@ class _State:
 
 
 class GpuPage:
-    """One page. Times are seconds of any one clock."""
+    """One page. Times are seconds of any one clock; `book` gives the GPUs' peaks."""
 
-    def __init__(self) -> None:
+    def __init__(self, book: PeakBook | None = None) -> None:
+        self._book = book or PeakBook()
         self.exporter: Exporter | None = None
         """Whose page it is, from the first one that was recognised."""
         self._memo = PageMemo(wanted=_ROWS.__contains__)
@@ -151,7 +153,7 @@ class GpuPage:
         values: dict[str, Any] = dict(state.values[key])
         if self._told:
             values = {name: value for name, value in values.items() if name not in _AMOUNTS}
-        peak = peaks(reading.name)
+        peak = self._book.of(reading.name)
         return replace(
             reading,
             window_seconds=None if self._told else state.gap,

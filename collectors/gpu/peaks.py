@@ -9,11 +9,13 @@ peak rather than its sibling's, and its bandwidth is worked out from clock and b
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Literal
 
-PeakSource = Literal["table", "estimate"]
+PeakSource = Literal["table", "estimate", "configuration"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +23,8 @@ class Peaks:
     """Upper bounds of one device; None where nothing is known.
 
     `dram` in bytes/s; `tensor` in flop/s, dense BF16 with FP32 accumulation (FP16 on Volta and
-    Turing, which have no BF16). `source` says where `dram` comes from; `tensor` is only ever from
-    the table.
+    Turing, which have no BF16). `source` says where `dram` comes from, or `tensor` where only that
+    is known; `tensor` is never an estimate.
     """
 
     dram: float | None = None
@@ -92,8 +94,8 @@ def peaks(name: str | None, memory_clock_max_hertz: float | None = None, bus_wid
 
     An unknown device's bandwidth is estimated from its highest memory clock and bus width. NVML
     reports half the data rate for HBM and GDDR alike, so bytes/s = clock x 2 x bits / 8; on cards
-    that are in the table the estimate comes within 3 %. A MIG instance has a share of its GPU's
-    bandwidth that its name does not tell exactly: no peaks.
+    that are in the table the estimate comes within 3 %. The name of a MIG instance does not tell
+    its share: no peaks.
     """
     bare = _bare(name or "")
     if " MIG " in bare:
@@ -104,3 +106,38 @@ def peaks(name: str | None, memory_clock_max_hertz: float | None = None, bus_wid
     if memory_clock_max_hertz and bus_width_bits and memory_clock_max_hertz > 0 and bus_width_bits > 0:
         return Peaks(dram=memory_clock_max_hertz * 2 * bus_width_bits / 8, source="estimate")
     return Peaks()
+
+
+class PeakBook:
+    """The table with what the user knows better, by device name (with or without its maker)."""
+
+    def __init__(self, configured: Mapping[str, Peaks] = MappingProxyType({})) -> None:
+        self._configured = {_bare(name).casefold(): known for name, known in configured.items()}
+
+    def of(
+        self,
+        name: str | None,
+        memory_clock_max_hertz: float | None = None,
+        bus_width_bits: float | None = None,
+        *,
+        memory_share: float | None = None,
+        compute_share: float | None = None,
+    ) -> Peaks:
+        """The peaks of a device; of a MIG instance its shares of the whole GPU's, None where a share is not known."""
+        whole, is_instance, _ = (name or "").partition(" MIG ")
+        found = peaks(whole, memory_clock_max_hertz, bus_width_bits)
+        known = self._configured.get(_bare(whole).casefold())
+        if known is not None:
+            dram = known.dram if known.dram is not None else found.dram
+            tensor = known.tensor if known.tensor is not None else found.tensor
+            found = Peaks(
+                dram, tensor, "configuration" if known.dram is not None or found.source is None else found.source
+            )
+        if not is_instance:
+            return found
+        dram, tensor = _share(found.dram, memory_share), _share(found.tensor, compute_share)
+        return replace(found, dram=dram, tensor=tensor, source=found.source if dram or tensor else None)
+
+
+def _share(whole: float | None, share: float | None) -> float | None:
+    return whole * share if whole is not None and share is not None else None

@@ -54,9 +54,9 @@ class NvmlReader:
     def sample(self) -> dict[str, Any]:
         """One round over all GPUs. Raises NvmlGone.
 
-        `gpus`: one dictionary per GPU, by field name of GpuReading; `processes`: (pid, UUID, bytes
-        of device memory or None); `notes`: by UUID (or `index N` for a GPU that never opened), why
-        its figures are missing or not the best there could be.
+        `gpus`: one dictionary per GPU and GPU instance (MIG), by field name of GpuReading;
+        `processes`: (pid, UUID, bytes of device memory or None); `notes`: by UUID (or `index N` for
+        a GPU that never opened), why its figures are missing or not the best there could be.
         """
         if self._clock() >= self._retry_at:
             self._look_again()
@@ -65,10 +65,10 @@ class NvmlReader:
         devices = sorted(self._devices.values(), key=lambda device: device.index)
         self._all_lost_to_revoked_access(devices)
         return {
-            "gpus": [device.reading() for device in devices],
-            "processes": [(pid, device.uuid, used) for device in devices for pid, used in device.processes],
+            "gpus": [row for device in devices for row in device.readings()],
+            "processes": [process for device in devices for process in device.processes],
             "notes": {
-                **{device.uuid: device.note for device in devices if device.note},
+                **{uuid: note for device in devices for uuid, note in device.notes.items()},
                 **{f"index {index}": reason for index, reason in self._unopened.items()},
             },
         }

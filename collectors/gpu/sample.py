@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from collectors.gpu.peaks import peaks
+from collectors.gpu.peaks import PeakBook
 from collectors.readings import GpuReading, field_specs
 from collectors.text import clean
 
@@ -24,6 +24,7 @@ _AVERAGES = (
     "pcie_tx_bytes_per_second", "pcie_rx_bytes_per_second", "nvlink_tx_bytes_per_second", "nvlink_rx_bytes_per_second",
 )  # fmt: skip
 _SOURCES = ("gpm", "nvml")
+_TABLE_ALONE = PeakBook()
 _STATES = ("ok", "lost")
 
 
@@ -50,10 +51,13 @@ class GpuSample:
     there is one, by UUID, or by `index N` for a GPU that never opened."""
 
 
-def sample_of(message: Mapping[str, Any], arrived: float) -> GpuSample:
-    """A sample from the reader's message. What does not belong in one is left out, never passed on."""
+def sample_of(message: Mapping[str, Any], arrived: float, book: PeakBook = _TABLE_ALONE) -> GpuSample:
+    """A sample from the reader's message. What does not belong in one is left out, never passed on.
+
+    `book` gives the peaks.
+    """
     xids = _xids(message.get("xids"))
-    readings = [reading_of(values, xids) for values in _dictionaries(message.get("gpus"))]
+    readings = [reading_of(values, xids, book) for values in _dictionaries(message.get("gpus"))]
     processes: dict[int, tuple[str, ...]] = {}
     memory: dict[tuple[int, str], float] = {}
     for entry in _lists(message.get("processes")):
@@ -87,14 +91,22 @@ def _xids(value: object) -> Mapping[str, str]:
     return found
 
 
-def reading_of(values: Mapping[str, Any], xids: Mapping[str, str] = MappingProxyType({})) -> GpuReading | None:
+def reading_of(
+    values: Mapping[str, Any], xids: Mapping[str, str] = MappingProxyType({}), book: PeakBook = _TABLE_ALONE
+) -> GpuReading | None:
     """One GPU's reading with its peaks; None when it does not say which GPU it is of."""
     uuid, index, name = values.get("uuid"), values.get("index"), values.get("name")
     if not isinstance(uuid, str) or not uuid or not isinstance(index, int):
         return None
     state, source = values.get("state"), values.get("source")
     cleaned = clean(name, 80) if isinstance(name, str) else None
-    peak = peaks(cleaned, _number(values.get("memory_clock_max_hertz")), _number(values.get("memory_bus_bits")))
+    peak = book.of(
+        cleaned,
+        _number(values.get("memory_clock_max_hertz")),
+        _number(values.get("memory_bus_bits")),
+        memory_share=_number(values.get("memory_share")),
+        compute_share=_number(values.get("compute_share")),
+    )
     known: dict[str, Any] = {name: _number(values.get(name)) for name in _NUMBERS}
     known["dram_peak_bytes_per_second"] = peak.dram
     known["tensor_peak_flops_per_second"] = peak.tensor
@@ -105,7 +117,9 @@ def reading_of(values: Mapping[str, Any], xids: Mapping[str, str] = MappingProxy
         state=state if state in _STATES else "lost",
         source=source if source in _SOURCES else None,
         peak_source=peak.source,
-        recovery_action=clean(action, 40) if isinstance(action := values.get("recovery_action"), str) else None,
+        parent=_text(values.get("parent"), 80),
+        instance=_text(values.get("instance"), 20),
+        recovery_action=_text(values.get("recovery_action"), 40),
         xid_codes=xids.get(uuid),
         **known,
     )
@@ -152,6 +166,10 @@ def with_lost(sample: GpuSample, known: Mapping[str, GpuReading]) -> GpuSample:
         if uuid not in present
     ]
     return replace(sample, readings=(*sample.readings, *lost)) if lost else sample
+
+
+def _text(value: object, limit: int) -> str | None:
+    return clean(value, limit) if isinstance(value, str) else None
 
 
 def _number(value: object) -> float | None:

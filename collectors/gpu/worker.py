@@ -20,6 +20,7 @@ import time
 from collections.abc import Sequence
 
 from collectors.gpu.driver import driver_fingerprint
+from collectors.gpu.peaks import PeakBook
 from collectors.gpu.process import Child, ReaderProcess
 from collectors.gpu.sample import GpuSample, joined, sample_of, with_lost
 from collectors.gpu.supervisor import DEADLINES, Deadlines, Message, Supervisor
@@ -34,10 +35,13 @@ class GpuSource:
     """All GPUs that NVML shows. Safe to use from any thread.
 
     `library` is the file to use as libnvidia-ml.so.1 where the dynamic loader does not find it;
-    without it the environment variable PHASETOP_NVML_LIBRARY is looked at.
+    without it the environment variable PHASETOP_NVML_LIBRARY is looked at. `book` gives the peaks.
     """
 
-    def __init__(self, *, library: str | None = None, deadlines: Deadlines = DEADLINES) -> None:
+    def __init__(
+        self, *, library: str | None = None, deadlines: Deadlines = DEADLINES, book: PeakBook | None = None
+    ) -> None:
+        self._book = book or PeakBook()
         library = library or os.environ.get("PHASETOP_NVML_LIBRARY") or None
         self._supervisor = Supervisor(
             lambda: ReaderProcess(library), lambda: driver_fingerprint(library), deadlines=deadlines
@@ -155,7 +159,7 @@ class GpuSource:
                 pass
 
     def _take(self, message: Message) -> None:
-        sample = sample_of(message, time.monotonic())
+        sample = sample_of(message, time.monotonic(), self._book)
         self._known.update((reading.uuid, reading) for reading in sample.readings)
         sample = with_lost(sample, self._known)
         with self._lock:

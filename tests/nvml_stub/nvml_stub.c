@@ -24,7 +24,9 @@
  *     field[@G] ID CODE            this field value is refused with this code
  *     metric[@G] ID VALUE          this GPM metric has this value (may be nan)
  *     refuse[@G] ID CODE           this GPM metric is refused with this code
- *     process[@G] PID BYTES        a compute process
+ *     process[@G] PID BYTES [GI]   a compute process
+ *     mig@G GI SMS MEGABYTES PROFILE   a GPU instance with one compute instance; any turns MIG on for that GPU.
+ *                                  Its activity is the GPU's script as it is GI seconds later.
  *     xid@G CODE SERIAL            an error report, told once to whoever waits; serials grow
  *     fail[@G] SYMBOL CODE         calls of this symbol (or of all: *) return this code
  *     sleep[@G] SYMBOL MICROSECONDS
@@ -55,7 +57,7 @@ enum {
     SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7,
     TIMED_OUT = 10, ARGUMENT_VERSION_MISMATCH = 25
 };
-enum { GPUS = 16, STAGES = 16, RULES = 64, PROCESSES = 64, REPORTS = 64, TEXT = 96 };
+enum { GPUS = 16, STAGES = 16, RULES = 64, PROCESSES = 64, REPORTS = 64, INSTANCES = 32, TEXT = 96 };
 
 /* -- what the script says ------------------------------------------------------------------- */
 
@@ -98,20 +100,22 @@ static const struct stage default_stages[] = {
 enum rule_kind { FAIL, SLEEP, HANG, CRASH, FIELD, METRIC, REFUSE };
 struct rule { enum rule_kind kind; int gpu; char symbol[64]; int id; double number; };
 
-struct device { unsigned magic; int number; };
+struct device { unsigned magic; int number, instance; }; /* instance: -1, or the id of a GPU instance */
 
 static struct script {
     int gpus, order[GPUS], stage_count, rule_count, process_count, report_count;
     char driver[TEXT], name[GPUS][TEXT];
     struct stage stage[STAGES];
     struct rule rule[RULES];
-    struct { int gpu; unsigned pid; unsigned long long bytes; } process[PROCESSES];
+    struct { int gpu; unsigned pid, instance; unsigned long long bytes; } process[PROCESSES];
     struct { int gpu, code, serial; } report[REPORTS];
+    struct instance { int gpu, id, multiprocessors, megabytes; char profile[16]; } instance[INSTANCES];
+    int instance_count;
     double offset[GPUS], since[GPUS], time, value[GPUS][KEYS];
 } script;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct device devices[GPUS];
+static struct device devices[GPUS], parts[GPUS][INSTANCES]; /* parts: by the id of the GPU instance */
 static int initialised, counted;
 
 static int key_of(const char *name) {
@@ -201,8 +205,16 @@ static void read_line(struct script *s, char *line, int *stages_seen) {
     else if (!strcmp(word, "process")) {
         if (s->process_count == PROCESSES) return;
         s->process[s->process_count].gpu = gpu;
-        sscanf(rest, "%u %llu", &s->process[s->process_count].pid, &s->process[s->process_count].bytes);
+        s->process[s->process_count].instance = ~0u;
+        sscanf(rest, "%u %llu %u", &s->process[s->process_count].pid, &s->process[s->process_count].bytes,
+               &s->process[s->process_count].instance);
         s->process_count++;
+    }
+    else if (!strcmp(word, "mig")) {
+        if (s->instance_count == INSTANCES) return;
+        struct instance *one = &s->instance[s->instance_count++];
+        one->gpu = gpu;
+        sscanf(rest, "%d %d %d %15s", &one->id, &one->multiprocessors, &one->megabytes, one->profile);
     }
     else if (!strcmp(word, "xid")) {
         if (s->report_count == REPORTS) return;
@@ -301,7 +313,9 @@ static double present(int gpu, int key) {
     X(nvmlDeviceGetDisplayActive) X(nvmlDeviceGetTotalEccErrors) X(nvmlDeviceGetComputeMode) X(nvmlDeviceGetMigMode) \
     X(nvmlDeviceIsMigDeviceHandle) X(nvmlDeviceGetEncoderUtilization) X(nvmlDeviceGetDecoderUtilization) \
     X(nvmlDeviceGetDriverModel) X(nvmlDeviceGetDriverModel_v2) X(nvmlDeviceGetProcessUtilization) \
-    X(nvmlDeviceGetPcieThroughput)
+    X(nvmlDeviceGetPcieThroughput) X(nvmlDeviceGetMaxMigDeviceCount) X(nvmlDeviceGetMigDeviceHandleByIndex) \
+    X(nvmlDeviceGetGpuInstanceId) X(nvmlDeviceGetComputeInstanceId) X(nvmlDeviceGetAttributes_v2) \
+    X(nvmlDeviceGetNumGpuCores)
 
 #define INDEX(symbol) I_##symbol,
 enum symbol { SYMBOLS(INDEX) TRAPS(INDEX) SYMBOL_COUNT };
@@ -370,8 +384,24 @@ static int enter(enum symbol symbol, int gpu) {
     ENTER(symbol, gpu)
 
 static int number_of(const struct device *handle) {
-    for (int g = 0; g < GPUS; g++) if (handle == &devices[g]) return g;
+    for (int g = 0; g < GPUS; g++) {
+        if (handle == &devices[g]) return g;
+        if (handle >= parts[g] && handle < parts[g] + INSTANCES) return g;
+    }
     return -1;
+}
+
+/* The GPU instance a handle is of; NULL for a whole GPU, and for an instance that is no more. */
+static const struct instance *instance_of(const struct device *handle) {
+    if (handle->instance < 0) return NULL;
+    for (int i = 0; i < script.instance_count; i++)
+        if (script.instance[i].gpu == handle->number && script.instance[i].id == handle->instance)
+            return &script.instance[i];
+    return NULL;
+}
+static int has_mig(int gpu) {
+    for (int i = 0; i < script.instance_count; i++) if (script.instance[i].gpu == gpu) return 1;
+    return 0;
 }
 
 static int put_text(char *out, unsigned size, const char *text) {
@@ -385,7 +415,10 @@ static int put_text(char *out, unsigned size, const char *text) {
 int nvmlInitWithFlags(unsigned flags) {
     (void)flags;
     ENTER(nvmlInitWithFlags, -1);
-    for (int g = 0; g < GPUS; g++) devices[g] = (struct device){ 0x4e564d4c, g };
+    for (int g = 0; g < GPUS; g++) {
+        devices[g] = (struct device){ 0x4e564d4c, g, -1 };
+        for (int i = 0; i < INSTANCES; i++) parts[g][i] = (struct device){ 0x4e564d4c, g, i };
+    }
     initialised = 1;
     counted = script.gpus;
     return SUCCESS;
@@ -443,11 +476,16 @@ int nvmlDeviceGetIndex(struct device *d, unsigned *out) {
 }
 int nvmlDeviceGetName(struct device *d, char *out, unsigned n) {
     DEVICE(nvmlDeviceGetName, d);
-    return put_text(out, n, script.name[gpu]);
+    const struct instance *part = instance_of(d);
+    char name[TEXT + 32];
+    if (!part) return put_text(out, n, script.name[gpu]);
+    snprintf(name, sizeof name, "%s MIG %s", script.name[gpu], part->profile);
+    return put_text(out, n, name);
 }
 int nvmlDeviceGetUUID(struct device *d, char *out, unsigned n) {
     DEVICE(nvmlDeviceGetUUID, d);
-    uuid_of(gpu, out, n);
+    if (d->instance < 0) uuid_of(gpu, out, n);
+    else snprintf(out, n, "MIG-5c0ffee5-0000-4000-8000-%06x%06x", d->instance, gpu);
     return SUCCESS;
 }
 struct pci { char legacy[16]; unsigned domain, bus, device, id, subsystem; char bus_id[32]; };
@@ -467,6 +505,12 @@ struct memory { unsigned long long total, free, used; };
 struct memory_v2 { unsigned version; unsigned long long total, reserved, free, used; };
 int nvmlDeviceGetMemoryInfo(struct device *d, struct memory *out) {
     DEVICE(nvmlDeviceGetMemoryInfo, d);
+    if (instance_of(d)) {
+        out->total = instance_of(d)->megabytes * 1048576ull;
+        out->used = out->total / 2;
+        out->free = out->total - out->used;
+        return SUCCESS;
+    }
     out->total = present(gpu, TOTAL_BYTES);
     out->used = present(gpu, USED_BYTES) + present(gpu, RESERVED_BYTES);
     out->free = out->total - out->used;
@@ -475,6 +519,13 @@ int nvmlDeviceGetMemoryInfo(struct device *d, struct memory *out) {
 int nvmlDeviceGetMemoryInfo_v2(struct device *d, struct memory_v2 *out) {
     DEVICE(nvmlDeviceGetMemoryInfo_v2, d);
     if (out->version != 0x02000028) return ARGUMENT_VERSION_MISMATCH;
+    if (instance_of(d)) {
+        out->total = instance_of(d)->megabytes * 1048576ull;
+        out->used = out->total / 2;
+        out->reserved = 0;
+        out->free = out->total - out->used;
+        return SUCCESS;
+    }
     out->total = present(gpu, TOTAL_BYTES);
     out->used = present(gpu, USED_BYTES);
     out->reserved = present(gpu, RESERVED_BYTES);
@@ -484,6 +535,7 @@ int nvmlDeviceGetMemoryInfo_v2(struct device *d, struct memory_v2 *out) {
 struct utilization { unsigned gpu, memory; };
 int nvmlDeviceGetUtilizationRates(struct device *d, struct utilization *out) {
     DEVICE(nvmlDeviceGetUtilizationRates, d);
+    if (has_mig(gpu)) return NOT_SUPPORTED;
     out->gpu = (unsigned)lround(present(gpu, KERNEL) * 100);
     out->memory = (unsigned)lround(present(gpu, MEMORY) * 100);
     return SUCCESS;
@@ -584,7 +636,34 @@ int nvmlDeviceGetTotalEccErrors(struct device *d, unsigned kind, unsigned counte
 }
 int nvmlDeviceGetMigMode(struct device *d, unsigned *current, unsigned *pending) {
     DEVICE(nvmlDeviceGetMigMode, d);
-    *current = *pending = 0;
+    *current = *pending = has_mig(gpu);
+    return SUCCESS;
+}
+UNSIGNED(nvmlDeviceGetMaxMigDeviceCount, 7)
+UNSIGNED(nvmlDeviceGetComputeInstanceId, 0)
+UNSIGNED(nvmlDeviceGetNumGpuCores, 132 * 128)
+int nvmlDeviceGetMigDeviceHandleByIndex(struct device *d, unsigned index, struct device **out) {
+    DEVICE(nvmlDeviceGetMigDeviceHandleByIndex, d);
+    for (int i = 0; i < script.instance_count; i++) {
+        if (script.instance[i].gpu != gpu || index--) continue;
+        *out = &parts[gpu][script.instance[i].id];
+        return SUCCESS;
+    }
+    return NOT_FOUND;
+}
+int nvmlDeviceGetGpuInstanceId(struct device *d, unsigned *out) {
+    DEVICE(nvmlDeviceGetGpuInstanceId, d);
+    if (!instance_of(d)) return NOT_FOUND;
+    *out = instance_of(d)->id;
+    return SUCCESS;
+}
+struct attributes { unsigned multiprocessors, engines[5], gpu_slices, compute_slices; unsigned long long megabytes; };
+int nvmlDeviceGetAttributes_v2(struct device *d, struct attributes *out) {
+    DEVICE(nvmlDeviceGetAttributes_v2, d);
+    if (!instance_of(d)) return NOT_SUPPORTED;
+    memset(out, 0, sizeof *out);
+    out->multiprocessors = instance_of(d)->multiprocessors;
+    out->megabytes = instance_of(d)->megabytes;
     return SUCCESS;
 }
 static int idle_engine(unsigned *utilization, unsigned *period_us) { *utilization = 0; *period_us = 167000; return 0; }
@@ -648,7 +727,7 @@ static int processes(int gpu, unsigned *count_, struct process *out) {
     for (int i = 0; i < script.process_count; i++) {
         if (script.process[i].gpu >= 0 && script.process[i].gpu != gpu) continue;
         if (out && found < *count_)
-            out[found] = (struct process){ script.process[i].pid, script.process[i].bytes, ~0u, ~0u };
+            out[found] = (struct process){ script.process[i].pid, script.process[i].bytes, script.process[i].instance, ~0u };
         found++;
     }
     int room = out && found <= *count_;
@@ -743,18 +822,18 @@ int nvmlGpmSampleAlloc(struct sample **out) {
 }
 int nvmlGpmSampleFree(struct sample *sample) { ENTER(nvmlGpmSampleFree, -1); free(sample); return SUCCESS; }
 
-static int take(int gpu, struct sample *out) {
+static int take(int gpu, struct sample *out, double later) {
     if (!present(gpu, GPM_SUPPORT)) return NOT_SUPPORTED;
     out->gpu = gpu;
-    out->time = now_seconds();
+    out->time = now_seconds() + later;
     for (int k = 0; k < STAGE_KEYS; k++) out->sum[k] = integral(gpu, k, out->time);
     return SUCCESS;
 }
-int nvmlGpmSampleGet(struct device *d, struct sample *out) { DEVICE(nvmlGpmSampleGet, d); return take(gpu, out); }
+int nvmlGpmSampleGet(struct device *d, struct sample *out) { DEVICE(nvmlGpmSampleGet, d); return take(gpu, out, 0); }
 int nvmlGpmMigSampleGet(struct device *d, unsigned instance, struct sample *out) {
-    (void)instance;
     DEVICE(nvmlGpmMigSampleGet, d);
-    return take(gpu, out);
+    if (d->instance >= 0 || instance >= INSTANCES || !instance_of(&parts[gpu][instance])) return INVALID_ARGUMENT;
+    return take(gpu, out, instance);
 }
 
 static uint32_t one_metric(const struct metrics *request, struct metric *out) {
