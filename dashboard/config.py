@@ -12,7 +12,6 @@ because tomllib keeps no positions; where the scan finds none, none is claimed.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -138,6 +137,8 @@ class _Reader:
             self.problems.append(Problem(Origin(str(path)), "", f"is not UTF-8 text (byte {error.start})"))
             return
         self.files.append((path, None))
+        import tomllib  # most machines have no file
+
         try:
             document = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
@@ -258,6 +259,8 @@ def _key_lines(text: str) -> dict[tuple[str, ...], int]:
 
 def _key_path(dotted: str) -> tuple[str, ...]:
     """The parts of a dotted TOML key, which may be quoted."""
+    import tomllib
+
     try:
         node: Any = tomllib.loads(f"{dotted} = 0")
     except tomllib.TOMLDecodeError:

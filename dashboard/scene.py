@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from collectors.model import HOST, Label, Tick
-from collectors.sources import SourceStatus
 from dashboard.arrange import Arrangement
 from dashboard.format import NANOSECONDS, Units
 from dashboard.palette import Palette
 from dashboard.state import History, View
 from dashboard.tracks import Column
+
+if TYPE_CHECKING:
+    from collectors.sources import SourceStatus
 
 Mode = Literal["live", "paused", "inspect", "replay", "playing"]
 

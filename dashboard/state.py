@@ -10,11 +10,13 @@ from bisect import bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from collectors.model import HOST, Event, Label, Tick
-from collectors.sources import SourceStatus
 from dashboard.tracks import Column, Tracks
+
+if TYPE_CHECKING:
+    from collectors.sources import SourceStatus
 
 KEEP_SECONDS = 3600.0
 MAX_ROWS = 14_400

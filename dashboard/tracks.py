@@ -11,10 +11,13 @@ import math
 from array import array
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from collectors.model import HOST, Label, Phase, Tick
 from collectors.phase.rules import phase_seconds
-from collectors.readings import EngineReading, GpuReading
+
+if TYPE_CHECKING:
+    from collectors.readings import EngineReading, GpuReading
 
 NAN = math.nan
 PHASES = ("prefill", "decode", "idle", "waiting", "unknown")

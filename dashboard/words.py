@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from collectors.median import median
 from collectors.model import BottleneckName, Label, Tick
-from collectors.readings import GpuReading
 from dashboard.format import duration
 from dashboard.scene import ODD_SECONDS, Scene
+
+if TYPE_CHECKING:
+    from collectors.readings import GpuReading
 
 ENGINE_NAMES: Mapping[str, str] = {
     "vllm": "vLLM", "sglang": "SGLang", "llamacpp": "llama.cpp", "tgi": "TGI", "trtllm": "TensorRT-LLM",

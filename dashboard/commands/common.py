@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import select
 import signal
@@ -102,6 +103,13 @@ def moment(flag: str, text: str | None, recording: Recording) -> int | None:
         return parse_time(text, start=recording.start, end=recording.end, zone=recording.zone)
     except ValueError as error:
         raise UsageError(f"{flag}: {error}") from None
+
+
+def all_is_loaded() -> None:
+    """For a command that goes on: collections come as often as usual, and leave alone what is there by now."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(700, 10, 10)  # Python's own
 
 
 class StopSignals:

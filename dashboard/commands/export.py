@@ -6,7 +6,7 @@ import argparse
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from dashboard.commands.common import StopSignals, configuration, narrate, sampling_arguments
+from dashboard.commands.common import StopSignals, all_is_loaded, configuration, narrate, sampling_arguments
 
 if TYPE_CHECKING:
     from dashboard.session import Sink
@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
         narrator = Narrator(lambda: [*session.status(), *(recorder_status(recorder) if recorder else ())])
         session.start()
         closing.callback(session.stop)
+        all_is_loaded()
         narrate(f"serving {page.address.url}metrics")
         while not stop.wait(_LOOK_SECONDS):
             narrator.look()

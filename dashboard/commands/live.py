@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from dashboard.commands.common import configuration, sampling_arguments
+from dashboard.commands.common import all_is_loaded, configuration, sampling_arguments
 from dashboard.commands.screen import run_app, screen_arguments, terminal_needed
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ class _LateFeed:
             if not self._stopped:
                 self._feed = feed
                 feed.start(deliver)
+        all_is_loaded()
 
     def stop(self) -> None:
         with self._lock:

@@ -6,7 +6,15 @@ import argparse
 import math
 import time
 
-from dashboard.commands.common import CommandFailed, StopSignals, UsageError, configuration, narrate, sampling_arguments
+from dashboard.commands.common import (
+    CommandFailed,
+    StopSignals,
+    UsageError,
+    all_is_loaded,
+    configuration,
+    narrate,
+    sampling_arguments,
+)
 
 _LOOK_SECONDS = 0.5
 
@@ -46,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
     session = LiveSession(config, [recorder], labeller=labeller)
     narrate(f"recording into {directory}{f' for {args.length}' if args.length else ', until stopped with Ctrl-C'}")
     session.start()
+    all_is_loaded()
     try:
         narrator = Narrator(lambda: [*session.status(), *recorder_status(recorder)])
         wanted = seconds / config.sampling.interval

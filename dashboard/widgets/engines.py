@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from collectors.model import Tick, engine_entity
-from collectors.readings import EngineReading
 from dashboard.format import NANOSECONDS, duration, latency, percent, whole
 from dashboard.quantiles import Quantiles, quantiles
 from dashboard.scene import QUANTILE_SECONDS, Scene
@@ -14,6 +14,9 @@ from dashboard.widgets.bars import bar, phase_bar
 from dashboard.widgets.line import Line, wrap
 from dashboard.widgets.panel import Drawing, Panel
 from dashboard.words import ENGINE_NAMES
+
+if TYPE_CHECKING:
+    from collectors.readings import EngineReading
 
 _GAP = 2
 _LABEL = 12

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich.style import Style
 
 from collectors.model import gpu_entity
-from collectors.readings import GpuReading
 from dashboard.format import gibibytes, percent, whole
 from dashboard.scene import Scene
 from dashboard.widgets.bars import bar, phase_bar
 from dashboard.widgets.line import Line
 from dashboard.widgets.panel import Drawing, Panel
 from dashboard.words import Odd, odd_gpus
+
+if TYPE_CHECKING:
+    from collectors.readings import GpuReading
 
 _GAP = 2
 _HOT = 0.97

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collectors.readings import EngineReading, HostReading
+from typing import TYPE_CHECKING
+
 from dashboard.format import GIB, gibibytes, percent
 from dashboard.scene import Scene
 from dashboard.widgets.bars import bar
 from dashboard.widgets.line import Line
 from dashboard.widgets.panel import Drawing, Panel
+
+if TYPE_CHECKING:
+    from collectors.readings import EngineReading, HostReading
 
 _LABEL = 8
 _POWERS = {"": 1.0, "k": 1e3, "M": 1e6}
