@@ -41,14 +41,10 @@ def run(args: argparse.Namespace) -> int:
 def _findings(loaded: Loaded) -> Iterator[Finding]:
     from collectors.cgroup import find_limits
     from dashboard.doctor import gpus, pages, surroundings
-    from dashboard.doctor.finding import Finding
 
     config = loaded.config
     yield from surroundings.program()
-    if config.gpu.enabled:
-        yield from gpus.examine(config.gpu.nvml_library)
-    else:
-        yield Finding("gpu", "note", "not read: gpu.enabled is false")
+    yield from gpus.examine(config)
     yield from pages.examine(config)
     yield from surroundings.pressure()
     yield from surroundings.limits(find_limits())
