@@ -708,13 +708,14 @@ static int next_report(struct event *out) {
 int nvmlEventSetWait_v2(void *set, struct event *out, unsigned milliseconds) {
     if (set != watched) return INVALID_ARGUMENT;
     ENTER(nvmlEventSetWait_v2, -1);
-    for (unsigned waited = 0; waited <= milliseconds; waited += 5) {
+    const unsigned pause = 100; /* ms from look to look at the script: a driver wakes nobody meanwhile */
+    for (unsigned waited = 0; waited <= milliseconds; waited += pause) {
         pthread_mutex_lock(&lock);
         refresh();
         int found = next_report(out);
         pthread_mutex_unlock(&lock);
         if (found) return SUCCESS;
-        usleep(5000);
+        usleep(1000 * pause);
     }
     return TIMED_OUT;
 }
