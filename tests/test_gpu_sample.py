@@ -105,3 +105,11 @@ def test_a_gpu_that_a_new_reader_does_not_see_any_more_keeps_its_row_as_lost() -
     seen = GpuReading(uuid="GPU-2", index=1, name="NVIDIA L4", power_watts=60.0)
     found = with_lost(sample(GpuReading(uuid="GPU-1")), {"GPU-2": seen})
     assert found.readings[1] == GpuReading(uuid="GPU-2", index=1, name="NVIDIA L4", state="lost")
+
+
+def test_an_instance_that_was_unmade_is_not_lost_but_one_of_a_lost_gpu_is() -> None:
+    part = GpuReading(uuid="MIG-1", parent="a", instance="9")
+    gone = with_lost(GpuSample(1.0, 1.0, 1.0, (GpuReading(uuid="a"),)), {"a": GpuReading(uuid="a"), "MIG-1": part})
+    assert [row.uuid for row in gone.readings] == ["a"]
+    lost = with_lost(GpuSample(1.0, 1.0, 1.0, (GpuReading(uuid="a", state="lost"),)), {"MIG-1": part})
+    assert [(row.uuid, row.state, row.parent) for row in lost.readings] == [("a", "lost", None), ("MIG-1", "lost", "a")]

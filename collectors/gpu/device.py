@@ -157,7 +157,10 @@ class Device:
         limit = self._funnel.ask("nvmlDeviceGetEnforcedPowerLimit", self._handle)
         self._gauges["power_limit_watts"] = within(_scaled(limit, 1e-3), 0.0, _WATTS_LIMIT)
         self._gauges.update(self._health.read(self._handle))
+        was_divided = self._instances.is_on
         self._instances.look(self._funnel, self._handle, self._values.get("memory_total_bytes"))
+        if self._instances.is_on != was_divided:
+            self._funnel.forget()  # what a GPU answers differs with MIG on and off
         self._processes()
 
     def readings(self) -> list[Values]:

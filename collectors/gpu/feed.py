@@ -125,6 +125,7 @@ class GpuFeed:
             GpuReading(
                 uuid=known.uuid, index=known.index, name=known.name, source=known.source,
                 state="lost" if known.state == "lost" else "stale", age_seconds=age,
+                parent=known.parent, instance=known.instance, instances=known.instances,
             )
             for known in self._known
         )  # fmt: skip

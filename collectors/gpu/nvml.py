@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
     Clock = Callable[[], float]
 
-_DENIED_SECONDS = 60.0
+_DENIED_SECONDS = 10.0
+"""Until something forbidden is asked for again: somebody may have allowed it."""
 _UNKNOWN_LIMIT = 3
 
 
@@ -142,6 +143,11 @@ class Funnel:
     def usable(self, what: str) -> bool:
         """Whether asking for `what` makes sense now."""
         return what not in self._never and self.clock() >= self._not_before.get(what, 0.0)
+
+    def forget(self) -> None:
+        """Ask everything again: the GPU is in another mode now."""
+        self._never.clear()
+        self._not_before.clear()
 
     def ask(self, function: str, *arguments: Any) -> Any:
         """What pynvml's `function` returns, or None when this GPU does not give it (now or ever).

@@ -158,12 +158,23 @@ def _joined_reading(earlier: GpuReading, later: GpuReading) -> GpuReading:
 
 
 def with_lost(sample: GpuSample, known: Mapping[str, GpuReading]) -> GpuSample:
-    """The sample with a row for every GPU known from before that is not in it any more."""
+    """The sample with a row for every GPU known from before that is not in it any more.
+
+    A GPU instance whose GPU is well is not lost but unmade, and has no row.
+    """
     present = {reading.uuid for reading in sample.readings}
+    well = {reading.uuid for reading in sample.readings if reading.state == "ok"}
     lost = [
-        GpuReading(uuid=uuid, index=reading.index, name=reading.name, state="lost")
+        GpuReading(
+            uuid=uuid,
+            index=reading.index,
+            name=reading.name,
+            state="lost",
+            parent=reading.parent,
+            instance=reading.instance,
+        )
         for uuid, reading in known.items()
-        if uuid not in present
+        if uuid not in present and reading.parent not in well
     ]
     return replace(sample, readings=(*sample.readings, *lost)) if lost else sample
 
