@@ -30,4 +30,3 @@ def quantiles(ticks: Sequence[Tick], key: EngineKey, name: str) -> Quantiles:
             observed.append(histogram)
     total = merge(observed)
     return Quantiles() if total is None else Quantiles(total.quantile(0.5), total.quantile(0.99))
-
