@@ -7,7 +7,7 @@ limited by. *Admission* is what keeps requests waiting outside. The headline is 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from collectors.model import Bottleneck, BottleneckName, Confidence, Phase
 from collectors.phase.calibrate import UNCALIBRATED, CostModel
@@ -30,8 +30,16 @@ _SHARES: tuple[BottleneckName, ...] = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class _Wall:
+class _Hardware(NamedTuple):
+    """The mean of each signal over the GPUs that have it; None where none has."""
+
+    throttled: float | None
+    tensor: float | None
+    dram: float | None
+    busy: float | None
+
+
+class _Wall(NamedTuple):
     """A partition of one entity's wall time, as ratios, and the words for it."""
 
     shares: Mapping[BottleneckName, float]
@@ -77,11 +85,11 @@ def _wall(phase: Phase, spent: Spent, gpus: Sequence[GpuReading]) -> _Wall | Non
     idle = 1.0 - busy
     waits_for_host = bool(gpus) and (spent.has_requests or phase.label == "waiting")
     shares["host" if waits_for_host else "demand"] = idle
-    shares["power"] = min(busy, _mean(_throttled(gpu) for gpu in gpus) or 0.0)
+    hardware = _hardware(gpus)
+    shares["power"] = min(busy, hardware.throttled or 0.0)
     left = busy - shares["power"]
-    tensor = _mean(gpu.tensor_active_ratio for gpu in gpus)
-    dram = _mean(gpu.dram_active_ratio for gpu in gpus)
-    numbers = _hardware_numbers(gpus, busy, tensor, dram, shares["power"])
+    tensor, dram = hardware.tensor, hardware.dram
+    numbers = _numbers(hardware, busy, shares["power"], of_gpus=bool(gpus))
     if tensor is not None and dram is not None and busy > 0:
         compute, bandwidth = tensor / TENSOR_ATTAINABLE / busy, dram / DRAM_ATTAINABLE / busy
         if max(compute, bandwidth) < _EXPLAINED_FROM:
@@ -106,22 +114,31 @@ def _throttled(gpu: GpuReading) -> float | None:
     return max(power or 0.0, thermal or 0.0, hardware or 0.0)
 
 
-def _hardware_numbers(
-    gpus: Sequence[GpuReading], busy: float, tensor: float | None, dram: float | None, throttled: float
-) -> tuple[str, ...]:
+def _hardware(gpus: Sequence[GpuReading]) -> _Hardware:
+    if len(gpus) == 1:
+        gpu = gpus[0]
+        return _Hardware(_throttled(gpu), gpu.tensor_active_ratio, gpu.dram_active_ratio, gpu_busy_ratio(gpu))
+    return _Hardware(
+        _mean(_throttled(gpu) for gpu in gpus),
+        _mean(gpu.tensor_active_ratio for gpu in gpus),
+        _mean(gpu.dram_active_ratio for gpu in gpus),
+        _mean(gpu_busy_ratio(gpu) for gpu in gpus),
+    )
+
+
+def _numbers(hardware: _Hardware, busy: float, throttled: float, *, of_gpus: bool) -> tuple[str, ...]:
     numbers: list[str] = []
-    if dram is not None:
-        numbers.append(f"DRAM {dram:.0%} of peak")
-    if tensor is not None:
-        numbers.append(f"tensor {tensor:.0%}")
+    if hardware.dram is not None:
+        numbers.append(f"DRAM {hardware.dram * 100:.0f} % of peak")
+    if hardware.tensor is not None:
+        numbers.append(f"tensor {hardware.tensor * 100:.0f} %")
     if throttled >= 0.01:
-        numbers.append(f"clocks held down {throttled:.0%} of the time")
-    gpu_busy = _mean(gpu_busy_ratio(gpu) for gpu in gpus)
-    if gpu_busy is not None:
-        numbers.append(f"GPU busy {gpu_busy:.0%}")
-    elif not gpus:
-        numbers.append(f"busy {busy:.0%}")
-    return tuple(number.replace("%", " %") for number in numbers)
+        numbers.append(f"clocks held down {throttled * 100:.0f} % of the time")
+    if hardware.busy is not None:
+        numbers.append(f"GPU busy {hardware.busy * 100:.0f} %")
+    elif not of_gpus:
+        numbers.append(f"busy {busy * 100:.0f} %")
+    return tuple(numbers)
 
 
 def _resource(shares: Mapping[BottleneckName, float]) -> BottleneckName:
@@ -131,7 +148,7 @@ def _resource(shares: Mapping[BottleneckName, float]) -> BottleneckName:
         return "host"
     if shares["network"] >= _NETWORK_FROM:
         return "network"
-    return max(("compute", "memory-bandwidth", "demand", "unknown"), key=lambda name: shares[name])
+    return max(("compute", "memory-bandwidth", "demand", "unknown"), key=shares.__getitem__)
 
 
 def _admission(engines: Sequence[EngineReading]) -> tuple[BottleneckName | None, str | None]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import asdict, dataclass, field
 from itertools import takewhile
-from typing import Any
+from typing import Any, NamedTuple
 
 from collectors.bottleneck import judge
 from collectors.model import (
@@ -30,7 +30,7 @@ from collectors.phase.calibrate import UNCALIBRATED, Calibration, Window
 from collectors.phase.evidence import Observation, observe, spread, with_live_prompt
 from collectors.phase.hardware import DramHistory
 from collectors.phase.rules import Spent, phase_of, phase_seconds
-from collectors.phase.settle import FEW_STEPS, SETTLE_SECONDS, Split, split
+from collectors.phase.settle import FEW_STEPS, SETTLE_SECONDS, Split, split, split_first
 from collectors.phase.timely import timely
 from collectors.phase.topology import gpu_spent, host_spent, owners, tokens_per_step, without_gateways
 from collectors.readings import EngineReading, GpuReading
@@ -78,7 +78,7 @@ class _EngineTrack:
         self.resplit()
 
     def resplit(self) -> None:
-        self.splits = split(self.pending, self.calibration.model, final=False)
+        self.splits = split(self.pending, self.calibration.model)
 
     def spent(self, one: Split, seen: Observation) -> Spent:
         model = self.calibration.model
@@ -98,7 +98,7 @@ class _EngineTrack:
     def settle_first(self, *, final: bool) -> Spent:
         """Takes the oldest interval out, learns from it, and gives its final seconds."""
         seen = self.pending[0]
-        one = split(self.pending, self.calibration.model, final=True)[0] if final else self.splits[0]
+        one = split_first(self.pending, self.calibration.model) if final else self.splits[0]
         spent = self.spent(one, seen)
         model = self.calibration.model
         self._learn(seen, one)
@@ -136,8 +136,7 @@ class _EngineTrack:
             self.calibration.interrupt()
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(NamedTuple):
     """One entity of an interval about to be labelled."""
 
     entity: str

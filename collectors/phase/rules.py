@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from collectors.model import Confidence, Evidence, Phase, PhaseLabel
 
@@ -15,8 +15,7 @@ WAITING_BELOW = 0.20
 _UNKNOWN_FROM = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Spent:
+class Spent(NamedTuple):
     """Where some seconds of one entity went, with what is known of how sure that is."""
 
     prefill: float
@@ -56,11 +55,12 @@ def share_label(share: float, previous: PhaseLabel | None = None) -> PhaseLabel:
 
 def phase_of(spent: Spent, *, settled: bool, previous: PhaseLabel | None = None, share: float | None = None) -> Phase:
     """The phase of one entity's interval. `share` replaces the own share for the label alone."""
-    seconds = spent.seconds
+    busy = spent.busy
+    seconds = busy + spent.idle + spent.unknown
     if seconds <= 0 or spent.unknown > _UNKNOWN_FROM * seconds:
         return Phase("unknown", settled, evidence=spent.evidence)
-    busy_ratio = round(min(1.0, spent.busy / seconds), 4)
-    own_share = None if spent.share is None else round(spent.share, 4)
+    busy_ratio = round(min(1.0, busy / seconds), 4)
+    own_share = round(spent.prefill / busy, 4) if busy > 0 else None
     label: PhaseLabel
     if spent.has_requests and busy_ratio < WAITING_BELOW:
         label = "waiting"

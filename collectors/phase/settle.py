@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from collectors.model import Evidence
 from collectors.phase.calibrate import SURE_WINDOWS, CostModel
@@ -39,8 +40,7 @@ FEW_STEPS = 3
 """So few steps in an interval may be batches of a long prompt as well as decode steps."""
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
+class Split(NamedTuple):
     """One interval's seconds. They add up to the observation's; `unknown` is what nothing explains.
 
     `error` is the stated error of the prefill share: nine in ten true shares are to lie within it.
@@ -73,6 +73,8 @@ class _Draft:
     seen: Observation
     decode: float | None
     busy: float | None
+    is_late: bool
+    """Idle stretches measured by a GPU, whose figures trail by some tenths of a second."""
     claimed: float = 0.0
     reached: float = 0.0
 
@@ -83,32 +85,40 @@ class _Draft:
         return max(0.0, limit - (self.decode or 0.0) - self.claimed)
 
     @property
-    def is_late(self) -> bool:
-        """Idle stretches measured by a GPU, whose figures trail by some tenths of a second."""
-        return self.seen.busy_source == "gpu" and not self.seen.is_busy_throughout
-
-    @property
     def is_proven_idle(self) -> bool:
         return self.busy is not None and self.busy < _NEGLIGIBLE * self.seen.seconds and not self.seen.moved
 
 
-def split(pending: Sequence[Observation], model: CostModel, *, final: bool) -> list[Split]:
-    """The splits of consecutive observations, the newest last.
+def split(pending: Sequence[Observation], model: CostModel) -> list[Split]:
+    """The splits of consecutive observations, the newest last, for each of which evidence may still come."""
+    splits: list[Split] = []
+    later = 0.0
+    for draft in reversed(_drafts(pending, model)):
+        splits.append(_conclude(draft, model, final=False, is_heard=_is_heard(later)))
+        later += draft.seen.seconds
+    return splits[::-1]
 
-    With `final` the first observation gets no more evidence: what is still open in it is decided.
-    """
+
+def split_first(pending: Sequence[Observation], model: CostModel) -> Split:
+    """The split of the first observation, which gets no more evidence: what is still open in it is decided."""
+    drafts = _drafts(pending, model)
+    later = 0.0
+    for draft in reversed(drafts[1:]):
+        later += draft.seen.seconds
+    return _conclude(drafts[0], model, final=True, is_heard=_is_heard(later))
+
+
+def _drafts(pending: Sequence[Observation], model: CostModel) -> list[_Draft]:
     drafts = [_draft(with_live_prompt(seen, model.flops_per_token), model) for seen in pending]
     _move_late_idle(drafts, model)
     for index in range(len(drafts)):
         _reach_back(drafts, index, model)
-    splits: list[Split] = []
-    later = 0.0
-    for index in range(len(drafts) - 1, -1, -1):
-        # An idle counter's word on an interval is out only when its next update has been seen.
-        is_heard = later >= 0.9 * IDLE_COUNTER_SECONDS
-        splits.append(_conclude(drafts[index], model, final=final and index == 0, is_heard=is_heard))
-        later += drafts[index].seen.seconds
-    return splits[::-1]
+    return drafts
+
+
+def _is_heard(later: float) -> bool:
+    """An idle counter's word on an interval is out only when its next update has been seen."""
+    return later >= 0.9 * IDLE_COUNTER_SECONDS
 
 
 def _draft(seen: Observation, model: CostModel) -> _Draft:
@@ -123,7 +133,8 @@ def _draft(seen: Observation, model: CostModel) -> _Draft:
         decode = min(seen.seconds, model.decode_seconds(seen.steps, seen.generated or 0.0, seen.kv_steps))
     else:
         decode = None
-    return _Draft(seen, decode, None if seen.missing else seen.busy)
+    is_late = seen.busy_source == "gpu" and not seen.is_busy_throughout
+    return _Draft(seen, decode, None if seen.missing else seen.busy, is_late)
 
 
 def _move_late_idle(drafts: list[_Draft], model: CostModel) -> None:

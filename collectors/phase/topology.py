@@ -84,16 +84,17 @@ def gpu_spent(gpu: GpuReading, seconds: float, engines: Sequence[Spent], history
     if share is None:
         # The engine did nothing: time the GPU was busy for others stays unexplained.
         known = seconds if busy_seconds < 0.05 * seconds else seconds - busy_seconds
-        return replace(engine, prefill=0.0, decode=0.0, idle=known, unknown=seconds - known)
+        return engine._replace(prefill=0.0, decode=0.0, idle=known, unknown=seconds - known)
+    confidence = engine.confidence
+    if "dram-activity" in own.evidence:
+        own_share = own.share
+        if own_share is not None and abs(own_share - share) > 3 * (own.error + engine.error):
+            confidence = "low"
     prefill = share * busy_seconds
-    spent = replace(engine, prefill=prefill, decode=busy_seconds - prefill, idle=seconds - busy_seconds, unknown=0.0)
-    if (
-        "dram-activity" in own.evidence
-        and own.share is not None
-        and abs(own.share - share) > 3 * (own.error + spent.error)
-    ):
-        return replace(spent, confidence="low")
-    return spent
+    return Spent(
+        prefill, busy_seconds - prefill, seconds - busy_seconds, 0.0, engine.error, confidence, engine.evidence,
+        engine.has_requests,
+    )  # fmt: skip
 
 
 def host_spent(gpus: Sequence[Spent], engines: Sequence[Spent]) -> Spent | None:
