@@ -175,7 +175,7 @@ def test_a_note_in_a_recording_that_has_ended_needs_a_moment_within_it(saved: Pa
     )
     early = phasetop("note", str(saved), "early", "--at", "2001-09-09T01:46:41Z")
     assert early.returncode == 1
-    assert "no recording had begun by then" in early.stderr
+    assert "nothing was recorded yet at that moment" in early.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
