@@ -62,7 +62,7 @@ def cut(strip: Strip, low: int, high: int) -> Iterator[tuple[str, Style | None]]
     for text, style, control in strip:
         if control:
             continue
-        cells = cell_len(text)
+        cells = len(text) if text.isascii() else cell_len(text)
         first, last = low - x, high - x
         x += cells
         if first >= cells:

@@ -29,8 +29,15 @@ class Line:
         self.cells = 0
 
     def add(self, text: str, style: Style) -> Line:
-        if text:
-            self._append(text, style, len(text))
+        if not text:
+            return self
+        cells = len(text)
+        self.cells += cells
+        runs = self.runs  # as in _append, without the call: a frame is a thousand of these
+        if runs and (last := runs[-1])[1] is style:
+            runs[-1] = (last[0] + text, style, last[2] + cells)
+        else:
+            runs.append((text, style, cells))
         return self
 
     def foreign(self, text: str, style: Style, limit: int, ellipsis: str = "…") -> Line:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import ClassVar
 
 from rich.cells import cell_len
@@ -135,8 +136,12 @@ def _ascii_text(text: str) -> str:
 
 
 def _frame_text(arms: tuple[int, ...], scene: Scene) -> str:
-    glyphs = scene.palette.glyphs.frame
-    return "".join(glyphs[arm] for arm in arms)
+    return _joined(arms, scene.palette.glyphs.frame)
+
+
+@lru_cache(maxsize=64)
+def _joined(arms: tuple[int, ...], glyphs: str) -> str:
+    return "".join([glyphs[arm] for arm in arms])
 
 
 def _rule(place: Place, drawing: Drawing, border: Style, scene: Scene) -> Line:
