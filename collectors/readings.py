@@ -11,8 +11,9 @@ means. Amounts hold how much was counted *within the interval's own real duratio
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter
 from typing import Any, Literal, TypeVar
 
 from collectors.histogram import Histogram
@@ -299,12 +300,25 @@ _NUMBERS: Mapping[str, tuple[tuple[str, int], ...]] = {
     name: tuple((spec.name, spec.scale) for spec in table if spec.kind in ("gauge", "amount"))
     for name, table in _TABLES.items()
 }
+_NUMBER_VALUES: Mapping[str, Callable[[Reading], tuple[Any, ...]]] = {
+    name: attrgetter(*(field for field, _ in numbers)) for name, numbers in _NUMBERS.items()
+}
+_NAMES: Mapping[str, tuple[str, ...]] = {name: tuple(spec.name for spec in table) for name, table in _TABLES.items()}
+_VALUES: Mapping[str, Callable[[Reading], tuple[Any, ...]]] = {
+    kind: attrgetter(*names) for kind, names in _NAMES.items()
+}
 HISTOGRAM_FIELDS: tuple[str, ...] = tuple(spec.name for spec in _TABLES["EngineReading"] if spec.kind == "histogram")
 
 
 def field_specs(reading: type[Reading]) -> tuple[FieldSpec, ...]:
     """The table of one reading, in declaration order."""
     return _TABLES[reading.__name__]
+
+
+def changed(reading: ReadingT, changes: Mapping[str, Any]) -> ReadingT:
+    """As `dataclasses.replace`, which takes half as long again on this many fields."""
+    name = type(reading).__name__
+    return type(reading)(**{**dict(zip(_NAMES[name], _VALUES[name](reading), strict=True)), **changes})
 
 
 def rounded(reading: ReadingT) -> ReadingT:
@@ -314,8 +328,8 @@ def rounded(reading: ReadingT) -> ReadingT:
     the same to the bit. Histogram sums are rounded to microseconds.
     """
     changes: dict[str, Any] = {}
-    for name, scale in _NUMBERS[type(reading).__name__]:
-        value = getattr(reading, name)
+    kind = type(reading).__name__
+    for (name, scale), value in zip(_NUMBERS[kind], _NUMBER_VALUES[kind](reading), strict=True):
         if value is not None:
             nearest = round(value * scale) / scale
             if nearest != value:
@@ -325,4 +339,4 @@ def rounded(reading: ReadingT) -> ReadingT:
             histogram: Histogram | None = getattr(reading, name)
             if histogram is not None:
                 changes[name] = replace(histogram, sum=round(histogram.sum * 1_000_000) / 1_000_000)
-    return replace(reading, **changes) if changes else reading
+    return changed(reading, changes) if changes else reading

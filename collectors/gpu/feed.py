@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from collectors.gpu.sample import GpuSample, joined
 from collectors.model import Gap, GpuProcess
-from collectors.readings import GpuReading
+from collectors.readings import GpuReading, changed
 from collectors.sources import Background, Harvest, SourceStatus
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class GpuFeed:
         if sample is None:
             return self._stale(edge)
         age = max(0.0, edge - sample.started)
-        self._known = tuple(replace(reading, age_seconds=age) for reading in sample.readings)
+        self._known = tuple(changed(reading, {"age_seconds": age}) for reading in sample.readings)
         return Harvest(gpus=self._known, processes=sample.processes, gpu_processes=self._described(sample, edge))
 
     def status(self) -> Sequence[SourceStatus]:

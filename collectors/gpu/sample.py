@@ -107,7 +107,7 @@ def reading_of(
         memory_share=_number(values.get("memory_share")),
         compute_share=_number(values.get("compute_share")),
     )
-    known: dict[str, Any] = {name: _number(values.get(name)) for name in _NUMBERS}
+    known: dict[str, Any] = {name: None if (value := values.get(name)) is None else _number(value) for name in _NUMBERS}
     known["dram_peak_bytes_per_second"] = peak.dram
     known["tensor_peak_flops_per_second"] = peak.tensor
     return GpuReading(
