@@ -488,6 +488,10 @@ def test_health_that_a_gpu_does_not_have_is_asked_once(rig: Rig) -> None:
     assert reading.ecc_corrected_errors is reading.row_remap_pending is reading.persistence_mode is None
     assert reading.recovery_action is None
     assert rig.calls("nvmlDeviceGetPersistenceMode") == 1
+    # The driver refuses a batch as a whole when it refuses every value in it: other fields go on.
+    assert reading.power_watts is not None
+    assert reading.energy_joules is not None
+    assert reading.throttle_power_ratio is not None
 
 
 def test_the_traps_of_the_stand_in_do_count(rig: Rig) -> None:

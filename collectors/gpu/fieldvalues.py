@@ -9,7 +9,7 @@ import ctypes
 import math
 import struct
 
-from collectors.gpu.codes import NOT_READY
+from collectors.gpu.codes import FUNCTION_NOT_FOUND, NEVER, NOT_READY
 from collectors.gpu.nvml import Funnel
 
 TYPE_CHECKING = False  # the module typing would cost the child half a megabyte
@@ -101,7 +101,11 @@ class FieldBatch:
         """pynvml's own wrapper would allocate and fill an array each time."""
         nvml = self._funnel.nvml
         function = nvml._nvmlGetFunctionPointer(_BATCH)
-        nvml._nvmlCheckReturn(function(handle, ctypes.c_int(len(self._asked)), self._array))
+        code = function(handle, ctypes.c_int(len(self._asked)), self._array)
+        if code not in NEVER or code == FUNCTION_NOT_FOUND:
+            nvml._nvmlCheckReturn(code)
+        # Otherwise every value was refused, as a card without ECC does to the health fields: each
+        # entry says so of itself, and the call stays good for other fields.
         return True
 
     def _answers(self) -> dict[int, float]:
