@@ -9,7 +9,9 @@ one vLLM, both under the same wave of prefill, decode and idle:
   120x40, the median of 7 starts, the programs taking turns;
 - steady: CPU time of all its processes as a share of one core, their PSS, and bytes to the terminal;
 - an exporter, scraped every 15 s: CPU and PSS;
-- once: one measurement printed as JSON; seconds beside its window of 1 s, the median of 7.
+- once: one measurement printed as JSON; seconds beside its window of 1 s, the median of 7;
+- pace: milliseconds that a fixed piece of work took right before and after; figures taken at
+  different paces are not comparable.
 
 Others are given by their commands, in which {page} and {server} stand for the address of vLLM's
 page and of its server, and {port} for a free port; for instance:
@@ -47,6 +49,7 @@ from tests.nvml_stub.build import build
 GPUS = 8
 WINDOW_SECONDS = 1.0
 SCRAPE_SECONDS = 15.0
+PACE = "pace ms"
 OURS = "phasetop"
 BUDGETS = {
     "tui": {"first paint s": 0.40, "cpu %": 2.0, "pss MB": 56.0, "kB/s": 6.0},
@@ -191,8 +194,9 @@ def _scrape(port: int) -> int:
 
 
 def _measured(kind: str, program: Program, work: Callable[[], dict[str, float]]) -> Row:
+    before = pace()
     try:
-        return Row(kind, program.name, work())
+        return Row(kind, program.name, {**work(), PACE: (before + pace()) / 2})
     except (RuntimeError, OSError, ValueError) as error:
         return Row(kind, program.name, failure=str(error))
 
@@ -203,10 +207,9 @@ def measure(options: argparse.Namespace, bench: Bench) -> Iterator[Row]:
     tuis = [Program(OURS, f"{ours} --engine {{page}}"), *options.tui]
     for row, program in zip(first_paints(tuis, bench, options.rounds), tuis, strict=True):
         if row.failure is None:
-            try:
-                row.figures |= steady(program, bench, options.settle, options.seconds)
-            except (RuntimeError, OSError) as error:
-                row.failure = str(error)
+            more = _measured("tui", program, partial(steady, program, bench, options.settle, options.seconds))
+            row.figures |= more.figures
+            row.failure = more.failure
         yield row
     exporter = Program(OURS, f"{ours} export --listen 127.0.0.1:{{port}} --engine {{page}}")
     for program in (exporter, *options.exporter):
@@ -223,7 +226,7 @@ def lines(rows: Sequence[Row]) -> Iterator[str]:
         ours = next(row for row in of_kind if row.name == OURS)
         columns = list(dict.fromkeys(name for row in of_kind for name in row.figures))
         yield f"{kind:24}" + "".join(f"{column:>22}" for column in columns)
-        yield f"  {'budget':22}" + "".join(f"{budgets.get(column, float('nan')):22.2f}" for column in columns)
+        yield f"  {'budget':22}" + "".join(f"{_budget(budgets.get(column)):>22}" for column in columns)
         for row in of_kind:
             if row.failure is not None:
                 yield f"  {row.name:22}failed: {row.failure}"
@@ -232,12 +235,17 @@ def lines(rows: Sequence[Row]) -> Iterator[str]:
             yield f"  {row.name:22}" + "".join(f"{cell:>22}" for cell in cells)
 
 
+def _budget(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
 def _cell(row: Row, ours: Row, column: str) -> str:
     value = row.figures.get(column)
     if value is None:
         return "-"
     mine = ours.figures.get(column)
-    ratio = f" ({mine / value:.2f}x)" if row is not ours and mine is not None and value > 0 else ""
+    compared = row is not ours and mine is not None and value > 0 and column != PACE
+    ratio = f" ({(mine or 0.0) / value:.2f}x)" if compared else ""
     return f"{value:.2f}{ratio}"
 
 
@@ -262,15 +270,13 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
-    load, before = os.getloadavg()[0], pace()
+    load = os.getloadavg()[0]
     with bench() as ready:
         rows = list(measure(options, ready))
-    after = pace()
     if options.json:
-        print(json.dumps({"load": load, "pace_ms": [before, after], "rows": [asdict(row) for row in rows]}))
+        print(json.dumps({"load": load, "rows": [asdict(row) for row in rows]}))
         return
-    print(f"{GPUS} GPUs, one vLLM page; load average at the start {load}")
-    print(f"pace of the machine: 100,000 squares in {before:.1f} ms at the start and {after:.1f} ms at the end")
+    print(f"{GPUS} GPUs, one vLLM page; load average at the start {load:.2f}")
     print("\n".join(lines(rows)))
 
 
