@@ -708,7 +708,7 @@ static int next_report(struct event *out) {
 int nvmlEventSetWait_v2(void *set, struct event *out, unsigned milliseconds) {
     if (set != watched) return INVALID_ARGUMENT;
     ENTER(nvmlEventSetWait_v2, -1);
-    const unsigned pause = 100; /* ms from look to look at the script: a driver wakes nobody meanwhile */
+    const unsigned pause = 250; /* ms from look to look at the script: a driver wakes nobody meanwhile */
     for (unsigned waited = 0; waited <= milliseconds; waited += pause) {
         pthread_mutex_lock(&lock);
         refresh();
