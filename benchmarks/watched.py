@@ -22,7 +22,7 @@ COLUMNS, ROWS = 120, 40
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_].*?(?:\x07|\x1b\\)|[ -/]*[0-~])", re.DOTALL)
 _FRAME_CHARACTERS = 200
 """Visible characters that make a frame: more than a title or a message, fewer than any dashboard."""
-_QUIET_SECONDS = 0.03
+_QUIET_SECONDS = 0.01
 """A frame is whole when nothing has come after it for so long."""
 _LEAVE_SECONDS = 3.0
 _TICK = os.sysconf("SC_CLK_TCK")
