@@ -12,7 +12,7 @@ from datetime import UTC, tzinfo
 from typing import Protocol, runtime_checkable
 
 from collectors.model import Tick
-from dashboard.arrange import Arrangement, Facts
+from dashboard.frames import Arrangement, Facts
 from dashboard.format import NANOSECONDS, Units, clock
 from dashboard.palette import Palette
 from dashboard.scene import Mode, Playback, Scene

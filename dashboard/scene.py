@@ -8,7 +8,7 @@ from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Literal
 
 from collectors.model import HOST, Label, Tick
-from dashboard.arrange import Arrangement
+from dashboard.frames import Arrangement
 from dashboard.format import NANOSECONDS, Units
 from dashboard.palette import Palette
 from dashboard.state import History, View

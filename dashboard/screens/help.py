@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from dashboard.arrange import Place
+from dashboard.frames import Place
 from dashboard.palette import Palette
 from dashboard.scene import Scene
 from dashboard.widgets.line import Line, wrap

@@ -19,7 +19,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from dashboard.arrange import Place
+from dashboard.frames import Place
 from dashboard.scene import Scene
 from dashboard.widgets.line import Line, Run
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dashboard.arrange import Arrangement, Facts, arrange
+from dashboard.arrange import arrange
+from dashboard.frames import Arrangement, Facts
 
 widths, heights = st.integers(0, 300), st.integers(0, 100)
 facts = st.builds(Facts, gpus=st.integers(0, 16), engines=st.integers(0, 8), replay=st.booleans())

@@ -6,7 +6,8 @@ import pytest
 
 from collectors.model import HOST, Bottleneck, BottleneckName, Gap, Label, Phase, PhaseLabel, Tick
 from collectors.sources import SourceStatus
-from dashboard.arrange import Facts, arrange
+from dashboard.arrange import arrange
+from dashboard.frames import Facts
 from dashboard.scene import Scene
 from dashboard.words import missing_reason, no_gpu_reason, odd_gpus, verdict
 
