@@ -17,11 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dashboard.config_schema import KINDS, SECTIONS, Config, Engine, Gpu, Record, Sampling, Server, Tui
+from dashboard.config_schema import KINDS, SECTIONS, Config, Engine, Gpu, Record, Sampling, Server, Slo, Tui
 
 __all__ = [
     "Config", "ConfigError", "Engine", "Flag", "Gpu", "Loaded", "Origin", "Problem", "Record", "Sampling", "Server",
-    "Tui", "load", "standard_files",
+    "Slo", "Tui", "load", "standard_files",
 ]  # fmt: skip
 
 ENVIRONMENT_PREFIX = "PHASETOP_"

@@ -18,11 +18,14 @@ from dashboard.config_values import (
     Flag,
     GpusPerPage,
     Kind,
+    LatenciesPerModel,
+    Limit,
     ListenAddress,
     Names,
     PageUrls,
     PathPerPage,
     PeaksPerName,
+    Quantile,
     Size,
     Whole,
 )
@@ -71,6 +74,20 @@ class Gpu:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Slo:
+    ttft: float | None = _key(Limit(0.001, 3600.0), 2.0)
+    """Seconds within which the first token is promised; None: nothing is."""
+    ttft_quantile: float = _key(Quantile(0.5, 0.9999), 0.99)
+    """The share of requests it is promised to."""
+    tpot: float | None = _key(Limit(0.0001, 60.0), 0.1)
+    """Seconds within which each further token is promised; None: nothing is."""
+    tpot_quantile: float = _key(Quantile(0.5, 0.9999), 0.99)
+    """The share of tokens (of requests, where an engine tells no more) it is promised to."""
+    models: Mapping[str, Mapping[str, float | None]] = _key(LatenciesPerModel(), {})
+    """Model name -> what is promised of it instead, by "ttft" and "tpot"."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     directory: Path | None = _key(FilePath(), None)
     """Where `export` records; None: it does not."""
@@ -115,6 +132,7 @@ class Config:
     sampling: Sampling = field(default_factory=Sampling)
     engine: Engine = field(default_factory=Engine)
     gpu: Gpu = field(default_factory=Gpu)
+    slo: Slo = field(default_factory=Slo)
     record: Record = field(default_factory=Record)
     server: Server = field(default_factory=Server)
     tui: Tui = field(default_factory=Tui)
@@ -124,6 +142,7 @@ SECTIONS: Mapping[str, type] = {
     "sampling": Sampling,
     "engine": Engine,
     "gpu": Gpu,
+    "slo": Slo,
     "record": Record,
     "server": Server,
     "tui": Tui,

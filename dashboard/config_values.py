@@ -204,6 +204,41 @@ class Duration(_Range):
         return self.within(parse_duration(_text(raw)), raw)
 
 
+class Limit(Duration):
+    """Held as seconds, or None where there is no limit."""
+
+    def __init__(self, minimum: float, maximum: float) -> None:
+        super().__init__(minimum, maximum)
+        self.allowed = f'{self.allowed}, or "" for none'
+
+    def read(self, raw: Any, base: Path) -> Any:
+        return None if raw == "" else super().read(raw, base)
+
+    def toml(self, value: Any) -> str:
+        return '""' if value is None else super().toml(value)
+
+
+class Quantile(_Range):
+    """Held as a share of 1."""
+
+    def written(self, value: Any) -> str:
+        return f"{value:g}"
+
+    def read(self, raw: Any, base: Path) -> float:
+        if not isinstance(raw, int | float) or isinstance(raw, bool):
+            raise ValueError(f"must be a number such as 0.99, not {_shown(raw)}")
+        return float(self.within(raw, raw))
+
+    def from_environment(self, text: str) -> Any:
+        try:
+            return float(text)
+        except ValueError:
+            return text
+
+    def toml(self, value: Any) -> str:
+        return repr(value)
+
+
 class Size(_Range):
     """Held as bytes."""
 
@@ -358,3 +393,41 @@ class PeaksPerName(Kind):
     def _entry_toml(self, entry: tuple[float | None, float | None]) -> str:
         given = zip(self._KEYS, entry, strict=True)
         return f"{{ {', '.join(f'{key} = {value!r}' for key, value in given if value is not None)} }}"
+
+
+class LatenciesPerModel(Kind):
+    """Held as seconds (None where there is no limit) by "ttft" and "tpot", per model name; only what is given."""
+
+    allowed = 'model name = { ttft, tpot }, either or both, each a duration or "" for none'
+    _LIMITS: Mapping[str, Limit] = {"ttft": Limit(0.001, 3600.0), "tpot": Limit(0.0001, 60.0)}
+
+    def read(self, raw: Any, base: Path) -> Mapping[str, Mapping[str, float | None]]:
+        if not isinstance(raw, dict):
+            raise ValueError(f"must be a table with model names as its keys, not {_shown(raw)}")
+        return {model: self._entry(model, entry, base) for model, entry in raw.items()}
+
+    def _entry(self, model: str, raw: object, base: Path) -> Mapping[str, float | None]:
+        if not isinstance(raw, dict) or not raw or not raw.keys() <= self._LIMITS.keys():
+            raise ValueError(f"{toml_text(model)} must hold ttft, tpot or both, and nothing else")
+        limits = {}
+        for name, value in raw.items():
+            try:
+                limits[name] = self._LIMITS[name].read(value, base)
+            except ValueError as error:
+                raise ValueError(f"{name} of {toml_text(model)}: {error}") from None
+        return limits
+
+    def from_environment(self, text: str) -> Any:
+        import tomllib
+
+        try:
+            return tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            raise ValueError('must be an inline table, such as { "llama-3.1-8b" = { tpot = "50ms" } }') from None
+
+    def toml(self, value: Any) -> str:
+        inner = ", ".join(f"{toml_text(model)} = {self._entry_toml(limits)}" for model, limits in value.items())
+        return f"{{ {inner} }}" if inner else "{}"
+
+    def _entry_toml(self, limits: Mapping[str, float | None]) -> str:
+        return f"{{ {', '.join(f'{name} = {self._LIMITS[name].toml(limit)}' for name, limit in limits.items())} }}"

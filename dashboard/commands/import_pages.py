@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dashboard.commands.common import CommandFailed, UsageError, narrate
+from dashboard.commands.common import CommandFailed, UsageError, config_argument, configuration, narrate
 
 if TYPE_CHECKING:
     from collectors.model import Interval
+    from collectors.slo import SloBook
     from exporters.recording_file import RecordingFile
 
 _CHECKPOINT_NS = 60_000_000_000
@@ -42,6 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--interval", metavar="1s", default="1s", help="length of the intervals to make")
     parser.add_argument("--engine", metavar="URL", help="address of pages whose lines name none")
+    config_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,10 +55,14 @@ def run(args: argparse.Namespace) -> int:
         seconds = KINDS["sampling.interval"].read(args.interval, Path())
     except ValueError as error:
         raise UsageError(f"--interval: {error}") from None
+    from dashboard.objectives import slo_book
+
+    # Of the configuration only the promised latencies matter here: its intervals are those of sampling.
+    objectives = slo_book(configuration(argparse.Namespace(config=args.config)).config.slo)
     complaints = _Complaints()
     intervals = import_intervals(args.files, interval=seconds, engine=args.engine, warn=complaints)
     try:
-        written, path = _record(intervals, args.output)
+        written, path = _record(intervals, args.output, objectives)
     except (ImportFailed, RecordingError) as error:
         raise CommandFailed(str(error)) from None
     except FileExistsError as error:
@@ -69,21 +75,23 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _record(intervals: Iterator[Interval], output: Path) -> tuple[int, Path]:
+def _record(intervals: Iterator[Interval], output: Path, objectives: SloBook) -> tuple[int, Path]:
     """Label the intervals and write them; how many there were, and the file they are in."""
     from dataclasses import replace
 
     from collectors.events import events_between
     from collectors.phase.label import Labeller
+    from collectors.slo import SloWatch
 
-    labeller = Labeller()
+    labeller, watch = Labeller(), SloWatch(objectives)
     file: RecordingFile | None = None
     checkpoint_due = 0
     previous: Interval | None = None
     try:
         for interval in intervals:
             tick = labeller.push(interval)
-            tick = replace(tick, events=(*tick.events, *events_between(previous, interval)))
+            found = (*events_between(previous, interval), *watch.push(interval))
+            tick = replace(tick, events=(*tick.events, *found))
             previous = interval
             if file is None:
                 file = _begin(output, interval)
