@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import takewhile
 from typing import Any, NamedTuple
 
-from collectors.bottleneck import judge
+from collectors.bottleneck import Group, judge
 from collectors.model import (
     HOST,
     RULE_VERSION,
@@ -144,6 +144,7 @@ class _Part(NamedTuple):
     previous: PhaseLabel | None
     engines: list[EngineReading]
     gpus: list[GpuReading]
+    groups: tuple[Group, ...] = ()
 
 
 class Labeller:
@@ -244,7 +245,12 @@ class Labeller:
         if host is None:
             host = Spent(0.0, 0.0, 0.0, interval.duration, 1.0, "low", ())
         all_engines, all_gpus = list(interval.engines.values()), list(interval.gpus.values())
-        parts = [_Part(HOST, host, self._host_previous, all_engines, all_gpus)]
+        groups = tuple(
+            Group(gpus[uuid], owned.get(uuid, nobody), (gpu,))
+            for uuid, gpu in interval.gpus.items()
+            if not gpu.instances
+        )
+        parts = [_Part(HOST, host, self._host_previous, all_engines, all_gpus, groups)]
         for uuid, spent in gpus.items():
             previous = self._gpu_previous.get(uuid)
             parts.append(_Part(gpu_entity(uuid), spent, previous, owned.get(uuid, nobody), [interval.gpus[uuid]]))
@@ -259,13 +265,16 @@ class Labeller:
         phase = phase_of(part.spent, settled=settled, previous=part.previous, share=share)
         track = self._engines.get(part.engines[0].key) if len(part.engines) == 1 else None
         costs = track.calibration.model if track is not None else UNCALIBRATED
-        asked = (phase.label, phase.busy_ratio, phase.prefill_share, phase.confidence, part.spent.has_requests, costs)
+        asked = (
+            phase.label, phase.busy_ratio, phase.prefill_share, phase.confidence, part.spent, costs,
+            tuple(group.spent for group in part.groups),
+        )  # fmt: skip
         judged = self._judged.setdefault(interval.sequence, {})
         remembered = judged.get(part.entity)
         if remembered is not None and remembered[0] == asked:
             bottleneck = remembered[1]
         else:
-            bottleneck = judge(phase, part.spent, part.engines, part.gpus, costs)
+            bottleneck = judge(phase, part.spent, part.engines, part.gpus, costs, host=interval.host, parts=part.groups)
             judged[part.entity] = (asked, bottleneck)
         return Label(interval.sequence, part.entity, phase, bottleneck)
 

@@ -1,0 +1,156 @@
+"""The judgement on one entity's interval: resource, admission, headline, numbers and advice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from collectors.bottleneck.admission import Admission, admission, waiting
+from collectors.bottleneck.advice import advise
+from collectors.bottleneck.partition import EXPLAINED_FROM, Group, Wall, mean_wall, partition
+from collectors.model import Bottleneck, BottleneckName, Confidence, Phase
+from collectors.phase.calibrate import UNCALIBRATED, CostModel
+from collectors.phase.rules import Spent
+from collectors.readings import EngineReading, GpuReading, HostReading
+
+POWER_FROM, HOST_FROM, NETWORK_FROM = 0.10, 0.15, 0.10
+"""Shares of the wall time from which power, the host and the network are named, in this order."""
+
+_LARGEST_OF: tuple[BottleneckName, ...] = ("compute", "memory-bandwidth", "demand", "unknown")
+
+
+def judge(
+    phase: Phase,
+    spent: Spent,
+    engines: Sequence[EngineReading],
+    gpus: Sequence[GpuReading],
+    costs: CostModel = UNCALIBRATED,
+    *,
+    host: HostReading | None = None,
+    parts: Sequence[Group] = (),
+) -> Bottleneck:
+    """The bottleneck of one entity in one interval.
+
+    `engines` and `gpus` are the readings that make up the entity; `costs` the calibrated costs of
+    its engine, where it has one; `host` the machine's reading. `parts` are the groups that a whole
+    machine consists of: each is divided on its own, since one of its engines may be idle while
+    another is held up.
+    """
+    groups = parts or (Group(spent, engines, gpus),)
+    walls = [wall for group in groups if (wall := partition(group, phase, host, costs)) is not None]
+    if not walls:
+        return Bottleneck(why=_why_unknown(phase, engines, gpus))
+    wall = mean_wall(walls)
+    resource = named_resource(wall.shares)
+    kept_out = admission(engines)
+    name = headline(resource, kept_out.name, wall.shares)
+    return Bottleneck(
+        name=name,
+        resource=resource,
+        admission=kept_out.name,
+        shares={share: round(value, 4) for share, value in wall.shares.items() if value > 0},
+        confidence=_confidence(name, phase, wall),
+        why=" · ".join(_why(name, wall, kept_out, engines, gpus)),
+        advice=tuple(advise(name, kept_out, wall, engines, gpus, costs)),
+    )
+
+
+def named_resource(shares: Mapping[Any, float]) -> BottleneckName:
+    """The first of power, host and network that takes more than its threshold, else the largest share."""
+    if shares.get("power", 0.0) >= POWER_FROM:
+        return "power"
+    if shares.get("host", 0.0) >= HOST_FROM:
+        return "host"
+    if shares.get("network", 0.0) >= NETWORK_FROM:
+        return "network"
+    return max(_LARGEST_OF, key=lambda name: shares.get(name, 0.0))
+
+
+def headline(resource: BottleneckName, kept_out: BottleneckName | None, shares: Mapping[Any, float]) -> BottleneckName:
+    """A full KV cache first, then the resource; the scheduler only when nothing else explains the time."""
+    if kept_out == "kv-capacity":
+        return "kv-capacity"
+    explained = max(shares.get(name, 0.0) for name in ("compute", "memory-bandwidth", "host"))
+    if kept_out == "scheduler" and (resource in ("unknown", "demand") or explained < EXPLAINED_FROM):
+        return "scheduler"
+    return resource
+
+
+def _confidence(name: BottleneckName, phase: Phase, wall: Wall) -> Confidence:
+    if phase.label in ("idle", "waiting"):
+        return phase.confidence
+    if name == "kv-capacity" or (name in ("host", "power") and wall.hardware.busy is not None):
+        return "high"  # counted by the engine, or measured by the GPU; the phase does not come into it
+    if wall.basis in ("counters", "engine"):
+        return "high" if phase.confidence == "high" and wall.basis == "counters" else "medium"
+    agrees = wall.hardware.memory_active is not None and wall.hardware.memory_active >= 0.5 * wall.busy
+    return "medium" if name == "memory-bandwidth" and agrees and phase.confidence != "low" else "low"
+
+
+def _why(
+    name: BottleneckName,
+    wall: Wall,
+    kept_out: Admission,
+    engines: Sequence[EngineReading],
+    gpus: Sequence[GpuReading],
+) -> list[str]:
+    told = [kept_out.why] if kept_out.why else []
+    hardware = wall.hardware
+    if wall.transfer >= 0.01:
+        told.append(f"waiting for a KV cache transfer {wall.transfer * 100:.0f} % of the time")
+    if hardware.dram is not None:
+        told.append(f"DRAM {hardware.dram * 100:.0f} % of peak")
+    elif hardware.memory_active is not None and wall.busy > 0:
+        told.append(f"memory-active {hardware.memory_active * 100:.0f} %")
+    if hardware.tensor is not None:
+        told.append(f"tensor {hardware.tensor * 100:.0f} %")
+    if wall.shares.get("power", 0.0) >= 0.01:
+        told.append(f"clocks held down {wall.shares['power'] * 100:.0f} % of the time")
+        told.extend(_clock(gpus))
+    if hardware.busy is not None:
+        told.append(f"GPU busy {wall.busy * 100:.0f} %")
+    elif not gpus:
+        told.append(f"busy {wall.busy * 100:.0f} %")
+    if name == "host":
+        told.extend(_host_numbers(engines))
+    if name == "unknown" and wall.shares.get("host", 0.0) == 0.0 and wall.shares.get("unknown", 0.0) > wall.busy:
+        told.append("requests run while neither the GPU nor the engine's processes compute")
+    if _is_fine(name, kept_out, engines):
+        told.append("nothing is wrong: no request waits")
+    return told
+
+
+def _clock(gpus: Sequence[GpuReading]) -> list[str]:
+    for gpu in gpus:
+        if gpu.sm_clock_hertz and gpu.sm_clock_max_hertz and gpu.sm_clock_hertz < gpu.sm_clock_max_hertz:
+            watts = ""
+            if gpu.power_watts is not None and gpu.power_limit_watts:
+                watts = f" at {gpu.power_watts:.0f} of {gpu.power_limit_watts:.0f} W"
+            return [f"SM clock {gpu.sm_clock_hertz / 1e6:.0f} of {gpu.sm_clock_max_hertz / 1e6:.0f} MHz{watts}"]
+    return []
+
+
+def _host_numbers(engines: Sequence[EngineReading]) -> list[str]:
+    told = []
+    running = [engine.requests_running for engine in engines if engine.requests_running]
+    if running:
+        told.append(f"{sum(running):.0f} requests running")
+    for engine in engines:
+        if engine.cpu_seconds is not None and engine.window_seconds:
+            told.append(f"engine uses {engine.cpu_seconds / engine.window_seconds:.1f} cores")
+            break
+    return told
+
+
+def _is_fine(name: BottleneckName, kept_out: Admission, engines: Sequence[EngineReading]) -> bool:
+    """Nobody waits, and the time is either not asked for or spent at what the hardware is for."""
+    return name in ("demand", "memory-bandwidth", "compute") and kept_out.name is None and waiting(engines) == 0
+
+
+def _why_unknown(phase: Phase, engines: Sequence[EngineReading], gpus: Sequence[GpuReading]) -> str:
+    if not engines and not gpus:
+        return "neither a GPU nor a serving engine is measured"
+    down = [engine for engine in engines if engine.state != "ok"]
+    if down and not gpus:
+        return f"{down[0].engine or 'engine'} is {down[0].state}"
+    return "what the time went into is not known" if phase.label == "unknown" else ""
