@@ -9,23 +9,29 @@ page used before, and says in `window_seconds` how far.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from collectors.clock import Clock
+from collectors.engine.facts import FactsReader
 from collectors.engine.reading import EngineSnapshot, engine_reading, new_memo, snapshots
 from collectors.engine.scrape import Fetcher, PageProblem
 from collectors.engine.strangers import described
 from collectors.model import Gap
 from collectors.processes import CpuMeter
-from collectors.readings import EngineReading
+from collectors.readings import EngineReading, changed
 from collectors.sources import Background, SourceStatus
+from collectors.threads import ProcessLoad, ThreadMeter
 
 _BACK_OFF_SECONDS = 10.0
 """The longest pause between two tries of a page that fails; it begins at one second and doubles."""
 _PAUSE_SECONDS = 60.0
 """Pages further apart than this are not compared: the time between them is nobody's interval."""
+_FINAL_SECONDS = 600.0
+"""Until a page is asked again of which asking soon can do harm and cannot help."""
+RANKS_LIMIT = 256
+"""Engines and ranks on one page. Each is a row on every screen and in every recording."""
 _NO_PAGE = (HTTPStatus.NOT_FOUND, HTTPStatus.NOT_IMPLEMENTED)
 _ABORT_GRACE_SECONDS = 3.0
 
@@ -51,9 +57,13 @@ class Endpoint:
         min_interval: float = 1.0,
         timeout: float = 10.0,
         engine: str | None = None,
+        facts: FactsReader | None = None,
         proc: str = "/proc",
     ) -> None:
-        """`engine` is what it looks like, until its page says; `min_interval` and `timeout` are seconds."""
+        """`engine` is what it looks like, until its page says; `min_interval` and `timeout` are seconds.
+
+        `facts` asks the engine's server what the page does not tell; None: it is not asked.
+        """
         self.url = fetcher.url
         self.pids: frozenset[int] = frozenset()
         self.engine = engine
@@ -64,7 +74,9 @@ class Endpoint:
         self._min_interval = min_interval
         self._timeout = timeout
         self._memo = new_memo()
+        self._facts = facts
         self._cpu = CpuMeter(proc)
+        self._threads = ThreadMeter(proc)
         self._background: Background[_Arrival] = Background(f"engine {self.url}", self._read)
         self._used: dict[Key, EngineSnapshot] = {}
         self._asked: float | None = None
@@ -120,6 +132,9 @@ class Endpoint:
         # Ranks of one page share their processes: whose time it was cannot be told.
         cpu = cpu if len(keys) <= 1 else None
         readings = [self._reading(key, fresh.get(key), edge, cpu) for key in keys] or [self._nameless(cpu)]
+        loads = self._threads.busiest(self.pids, edge) if self.pids else ()
+        if loads:
+            readings[0] = changed(readings[0], _process_fields(loads))
         if fresh:
             self._used = fresh
         return readings, Gap(self.url, self._reason) if self._reason else None
@@ -135,9 +150,15 @@ class Endpoint:
         found = snapshots(self.url, page.text, page.arrived, self._memo)
         if not found:
             return _Arrival(problem=PageProblem("blocked", described(page.text)))
+        if len(found) > RANKS_LIMIT:
+            self._memo = new_memo()
+            reason = f"its page tells of {len(found):,} engines or ranks; more than {RANKS_LIMIT} are not read"
+            return _Arrival(problem=PageProblem("blocked", reason))
         return _Arrival(found)
 
     def _forget_totals(self) -> None:
+        if self._facts is not None:
+            self._facts.forget()
         self._used = {key: replace(snapshot, values={}) for key, snapshot in self._used.items()}
 
     def _take(self, edge: float) -> tuple[EngineSnapshot, ...]:
@@ -155,7 +176,8 @@ class Endpoint:
 
     def _back_off(self, problem: PageProblem, edge: float) -> None:
         self._failures += 1
-        self._not_before = edge + min(_BACK_OFF_SECONDS, 2.0 ** min(self._failures - 1, 10)) * 0.98
+        pause = min(_BACK_OFF_SECONDS, 2.0 ** min(self._failures - 1, 10))
+        self._not_before = edge + (_FINAL_SECONDS if problem.final else pause) * 0.98
         if problem.refused:
             # Whoever served the page has ended; what comes after is another engine's count.
             self._forget_totals()
@@ -189,11 +211,24 @@ class Endpoint:
     def _reading(self, key: Key, fresh: EngineSnapshot | None, edge: float, cpu: float | None) -> EngineReading:
         previous = self._used.get(key)
         comparable = previous if previous is not None and previous.values else None
+        newest = fresh or previous
+        facts = self._facts.of(newest.engine) if self._facts is not None and newest is not None else {}
         if fresh is not None:
-            return engine_reading(comparable, fresh, end=edge, cpu_seconds=cpu)
-        return engine_reading(previous, None, end=edge, state=self._state, cpu_seconds=cpu)
+            return engine_reading(comparable, fresh, end=edge, cpu_seconds=cpu, facts=facts)
+        return engine_reading(previous, None, end=edge, state=self._state, cpu_seconds=cpu, facts=facts)
 
     def _nameless(self, cpu: float | None) -> EngineReading:
         return EngineReading(
             endpoint=self.url, engine_index="0", engine=self.engine, state=self._state, cpu_seconds=cpu
         )
+
+
+def _process_fields(loads: Sequence[ProcessLoad]) -> dict[str, object]:
+    """The processes that the ranks of a page share; they stand with its first rank."""
+    return {
+        "processes": tuple(load.name for load in loads),
+        "process_ids": tuple(float(load.pid) for load in loads),
+        "process_cores": tuple(load.cores for load in loads),
+        "process_threads": tuple(load.thread for load in loads),
+        "process_thread_ratios": tuple(load.thread_ratio for load in loads),
+    }

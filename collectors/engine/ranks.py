@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from collectors.engine.catalog import ENGINES_BY_NAME, GATEWAY_ROLE, Engine, locate
 from collectors.engine.page import Series
@@ -12,6 +12,8 @@ Rank = tuple[str, str]
 
 _REPLICA = "ReplicaId"
 """The label by which Ray's page of a node tells its replicas apart."""
+_WHOLE = ""
+"""In the place of a rank's index, where a series has none."""
 
 
 def ranks(page: Sequence[Series]) -> dict[Rank, list[int]]:
@@ -20,11 +22,13 @@ def ranks(page: Sequence[Series]) -> dict[Rank, list[int]]:
     A server gives way to the engine inside it, whose own series are on the same page: otherwise
     everything would be there twice.
     """
-    groups: dict[Rank, list[int]] = {}
+    found: dict[tuple[str, str, str], list[int]] = {}
     for position, series in enumerate(page):
         for engine, _ in locate(series.name):
             if not any(series.labels.get(label) for label in engine.part_labels):
-                groups.setdefault((engine.name, _index(engine, series)), []).append(position)
+                index = (series.labels.get(engine.index_label) if engine.index_label else None) or _WHOLE
+                found.setdefault((engine.name, series.labels.get(_REPLICA) or "", index), []).append(position)
+    groups = _grouped(found)
     present = {name: ENGINES_BY_NAME[name] for name in dict.fromkeys(name for name, _ in groups)}
     shown = {name for name, engine in present.items() if _is_marked(engine, page)}
     if any(present[name].kind == "engine" for name in shown):
@@ -32,13 +36,19 @@ def ranks(page: Sequence[Series]) -> dict[Rank, list[int]]:
     return {rank: positions for rank, positions in groups.items() if rank[0] in shown}
 
 
-def _index(engine: Engine, series: Series) -> str:
-    labels = series.labels
-    index = (labels.get(engine.index_label) if engine.index_label else None) or "0"
-    replica = labels.get(_REPLICA)
-    if not replica:
-        return index
-    return replica if index == "0" else f"{replica}/{index}"
+def _grouped(found: Mapping[tuple[str, str, str], list[int]]) -> dict[Rank, list[int]]:
+    """Positions by rank. What a server counts as a whole is with its first rank: it has none of its own."""
+    groups: dict[Rank, list[int]] = {}
+    for (engine, replica, own), positions in found.items():
+        known = [one for of, by, one in found if (of, by) == (engine, replica) and one != _WHOLE]
+        index = own if own != _WHOLE else min(known, key=_in_order, default="0")
+        rank = (engine, index if not replica else replica if index == "0" else f"{replica}/{index}")
+        groups.setdefault(rank, []).extend(positions)
+    return {rank: sorted(positions) for rank, positions in groups.items()}
+
+
+def _in_order(index: str) -> tuple[int, str]:
+    return (int(index[:9]) if index.isascii() and index.isdecimal() else -1, index)
 
 
 def _is_marked(engine: Engine, page: Iterable[Series]) -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from collectors.engine.catalog import ENGINES_BY_NAME, LATE, WITHIN_INTERVAL, is_wanted
+from collectors.engine.facts import Facts
 from collectors.engine.figures import Figures, Layout
 from collectors.engine.page import PageMemo, Series, read_page
 from collectors.engine.ranks import Rank, identity, ranks
@@ -110,12 +112,13 @@ def engine_reading(
     state: str = "ok",
     cpu_seconds: float | None = None,
     gpus: tuple[str, ...] = (),
+    facts: Facts = MappingProxyType({}),
 ) -> EngineReading:
     """What the engine did between two snapshots, as of `end` on the snapshots' clock.
 
     Without a new page (`current` is None or is `previous` again) everything measured is missing.
     A total that went down is a restart: that field is missing for this interval. A series that the
-    earlier page lacked counts from 0.
+    earlier page lacked counts from 0. `facts` fill fields that the page does not tell.
 
     Raises:
         ValueError: neither snapshot is given, so there is nothing to name the engine by.
@@ -135,11 +138,15 @@ def engine_reading(
         "gpus": gpus,
     }
     if current is None or current is previous:
-        return EngineReading(**fields)
+        return EngineReading(**_with(facts, fields))
     if previous is not None:
         fields["window_seconds"] = current.arrived - previous.arrived
     fields.update(_figures(current, previous if previous is not None and previous.engine == current.engine else None))
-    return EngineReading(**fields)
+    return EngineReading(**_with(facts, fields))
+
+
+def _with(facts: Facts, fields: dict[str, Any]) -> dict[str, Any]:
+    return {**fields, **{name: value for name, value in facts.items() if fields.get(name) is None}}
 
 
 def _figures(current: EngineSnapshot, previous: EngineSnapshot | None) -> dict[str, Any]:

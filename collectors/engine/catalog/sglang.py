@@ -88,6 +88,8 @@ SGLANG = Engine(
                 " + sglang:num_decode_prealloc_queue_reqs + sglang:num_decode_transfer_queue_reqs",
                 "log",
             ),
+            ("sglang:num_prefill_bootstrap_queue_reqs + sglang:num_prefill_inflight_queue_reqs", "log"),
+            ("sglang:num_decode_prealloc_queue_reqs + sglang:num_decode_transfer_queue_reqs", "log"),
         ),
         row("requests_paused", ("sglang:num_paused_reqs", "log"), combine="max"),
         row("requests_finished", ("sglang:num_requests_total", "request-end")),

@@ -73,8 +73,16 @@ TRTLLM = Engine(
         ),
         row("prefix_cache_queries", ("trtllm_prompt_tokens_total", "request-end")),
         row("prefix_cache_hits", ("trtllm_prompt_cached_tokens_total", "request-end")),
-        row("spec_draft_tokens", ("trtllm_spec_decode_num_draft_tokens_total", "report")),
-        row("spec_accepted_tokens", ("trtllm_spec_decode_num_accepted_tokens_total", "report")),
+        row(
+            "spec_draft_tokens",
+            ("trtllm_spec_decode_num_draft_tokens_total", "report"),
+            ("trtllm_spec_decode_drafted_tokens_total", "request-end"),
+        ),
+        row(
+            "spec_accepted_tokens",
+            ("trtllm_spec_decode_num_accepted_tokens_total", "report"),
+            ("trtllm_spec_decode_accepted_tokens_total", "request-end"),
+        ),
         row("kv_transfer_seconds", ("trtllm_kv_transfer_latency_seconds_sum", "request-end")),
         row("kv_transfer_bytes", ("trtllm_kv_transfer_bytes_sum", "request-end")),
         row("ttft", ("trtllm_time_to_first_token_seconds", "request-end")),

@@ -24,16 +24,25 @@ VLLM = Engine(
         row(
             "prompt_tokens_computed",
             ("vllm:prompt_tokens_by_source_total{source=local_compute}", "first-token"),
+            (
+                "vllm:prompt_tokens_total - vllm:prefix_cache_hits_total - vllm:external_prefix_cache_hits_total",
+                "first-token",
+            ),
+            ("vllm:prompt_tokens_total - vllm:prefix_cache_hits_total", "first-token"),
+            ("vllm:prompt_tokens_total - vllm:gpu_prefix_cache_hits_total", "first-token"),
             ("vllm:prompt_tokens_total", "first-token"),
         ),
         row(
             "prompt_tokens_cached",
             ("vllm:prompt_tokens_by_source_total{source=local_cache_hit}", "first-token"),
             ("vllm:prompt_tokens_cached_total", "first-token"),
+            ("vllm:prefix_cache_hits_total", "admission"),
+            ("vllm:gpu_prefix_cache_hits_total", "admission"),
         ),
         row(
             "prompt_tokens_transferred",
             ("vllm:prompt_tokens_by_source_total{source=external_kv_transfer}", "first-token"),
+            ("vllm:external_prefix_cache_hits_total", "admission"),
         ),
         row("prompt_tokens_ended", ("vllm:request_prompt_tokens_sum", "request-end")),
         row("generation_tokens", ("vllm:generation_tokens_total", "step")),
@@ -82,6 +91,7 @@ VLLM = Engine(
         row("spec_drafts", ("vllm:spec_decode_num_drafts_total", "step")),
         row("spec_draft_tokens", ("vllm:spec_decode_num_draft_tokens_total", "step")),
         row("spec_accepted_tokens", ("vllm:spec_decode_num_accepted_tokens_total", "step")),
+        row("spec_acceptance_ratio", ("vllm:spec_decode_draft_acceptance_rate", "log"), combine="max"),
         row(
             "kv_transfer_seconds",
             ("vllm:nixl_xfer_time_seconds_sum", "step"),
@@ -110,7 +120,8 @@ VLLM = Engine(
     ),
     notes=(
         "V0 (before 0.8) counts prompt tokens at every chunk and leaves cached ones out; V1 counts a whole prompt, "
-        "cached tokens included, with its first token. From 0.16 the page tells them apart by source.",
+        "cached tokens included, with its first token. From 0.16 the page tells them apart by source; before, prompt "
+        "tokens computed are those counted less the prefix cache's hits, which it counts when a request is admitted.",
         "Operations and bytes need `--enable-mfu-metrics` (0.18); without it they stand at 0 and are missing here.",
         "`num_requests_running` is 0 while a lone prompt is computed.",
         "`--disable-log-stats` takes all of these from the page.",

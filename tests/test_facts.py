@@ -1,0 +1,178 @@
+"""What an engine's own server tells beside its page: its version, and what it was started with."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import httpx
+import pytest
+
+from collectors.clock import FakeClock
+from collectors.engine.endpoint import Endpoint
+from collectors.engine.facts import ANSWERS, FactsReader, read_facts, server_of
+from collectors.engine.scrape import Fetcher
+from collectors.readings import EngineReading, field_specs
+from tests.making import vllm_page
+
+PAGE = "http://127.0.0.1:8000/metrics"
+MODELS = {"object": "list", "data": [{"id": "tiny", "object": "model", "max_model_len": 8192}]}
+
+
+class Server:
+    """Answers some paths with JSON and every other with 404; remembers what was asked."""
+
+    def __init__(self, answers: Mapping[str, Any]) -> None:
+        self.answers = dict(answers)
+        self.asked: list[str] = []
+
+    def fetcher(self, url: str) -> Fetcher:
+        return Fetcher(url, transport=httpx.MockTransport(self._serve))
+
+    def _serve(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request.url.path)
+        answer = self.answers.get(request.url.path)
+        if isinstance(answer, Exception):
+            raise answer
+        if answer is None:
+            return httpx.Response(404)
+        body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        return httpx.Response(200, stream=httpx.ByteStream(body))
+
+
+def told(engine: str, answers: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    server = Server(answers)
+    return dict(read_facts(engine, server_of(PAGE), server.fetcher)), server.asked
+
+
+def test_vllm_tells_its_version_and_the_length_of_its_context() -> None:
+    facts, asked = told("vllm", {"/version": {"version": "0.32.0"}, "/v1/models": MODELS})
+    assert facts == {"version": "0.32.0", "model": "tiny", "max_length_tokens": 8192.0}
+    assert asked == ["/version", "/v1/models"]
+
+
+def test_sglang_is_asked_under_the_new_name_first_and_under_the_old_only_where_that_fails() -> None:
+    info = {"version": "0.5.20", "dtype": "float32", "tp_size": 2, "context_length": None, "api_key": "secret"}
+    facts, asked = told("sglang", {"/server_info": info, "/v1/models": MODELS})
+    assert facts["version"] == "0.5.20"
+    assert (facts["tensor_parallel"], facts["max_length_tokens"]) == (2.0, 8192.0)
+    assert "secret" not in json.dumps(facts)
+    assert asked[0] == "/server_info"
+    facts, asked = told("sglang", {"/get_server_info": info})
+    assert facts["version"] == "0.5.20"
+    assert asked == ["/server_info", "/get_server_info", "/v1/models"]
+
+
+def test_llama_cpp_tells_its_build_its_model_and_its_slots() -> None:
+    props = {
+        "build_info": "b6123-4227c9be",
+        "model_alias": "tiny",
+        "total_slots": 4,
+        "default_generation_settings": {"n_ctx": 8192, "params": {}},
+    }
+    facts, _ = told("llamacpp", {"/props": props})
+    assert facts == {
+        "version": "b6123-4227c9be",
+        "model": "tiny",
+        "requests_limit": 4.0,
+        "max_length_tokens": 8192.0,
+    }
+
+
+def test_tgi_tells_everything_at_one_address() -> None:
+    info = {"model_id": "m", "model_dtype": "torch.bfloat16", "version": "3.3.7", "max_batch_total_tokens": 90000}
+    facts, asked = told("tgi", {"/info": info})
+    assert (facts["version"], facts["dtype"], facts["kv_cache_tokens"]) == ("3.3.7", "torch.bfloat16", 90000.0)
+    assert asked == ["/info"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"<html>", b"[" * 100_000, [], [1], "text", {"version": 7}, {"version": ""}, {"version": None}, {"data": []}],
+)
+def test_an_answer_of_another_shape_tells_nothing(answer: object) -> None:
+    assert told("vllm", {"/version": answer, "/v1/models": answer})[0] == {}
+
+
+@pytest.mark.parametrize("number", [-1, 0, True, "8192", float("inf"), 1e300, [8192]])
+def test_a_number_that_is_none_is_missing(number: object) -> None:
+    facts, _ = told("vllm", {"/v1/models": {"data": [{"id": "m", "max_model_len": number}]}})
+    assert facts == {"model": "m"}
+
+
+def test_a_server_that_does_not_answer_is_not_asked_a_second_time() -> None:
+    facts, asked = told("vllm", {"/version": httpx.ReadTimeout("late")})
+    assert (facts, asked) == ({}, ["/version"])
+
+
+def test_names_from_a_server_are_cleaned() -> None:
+    facts, _ = told("vllm", {"/version": {"version": "0.1\x1b[31m\n" + "x" * 900}})
+    assert "\x1b" not in str(facts["version"])
+    assert len(str(facts["version"])) <= 200
+
+
+@pytest.mark.parametrize(
+    ("page", "server"),
+    [
+        ("http://h:8000/metrics", "http://h:8000"),
+        ("http://h:8000/metrics/", "http://h:8000"),
+        ("http://h:8000/prometheus/metrics", "http://h:8000"),
+        ("http://h:8000/v1/metrics", "http://h:8000"),
+        ("https://h/team/llm/metrics?x=1", "https://h/team/llm"),
+        ("http://h:8000/", "http://h:8000"),
+    ],
+)
+def test_the_server_is_where_its_page_is(page: str, server: str) -> None:
+    assert server_of(page) == server
+
+
+def test_the_table_names_fields_of_a_reading_and_no_address_that_does_work() -> None:
+    names = {spec.name for spec in field_specs(EngineReading)}
+    answers = [answer for several in ANSWERS.values() for answer in several]
+    assert {field for answer in answers for field, _ in answer.fields} <= names
+    # SGLang's health check makes a token, and TensorRT-LLM's JSON metrics are emptied by who reads them.
+    assert not {answer.path for answer in answers} & {"/health", "/health_generate", "/metrics", "/generate"}
+
+
+def played(server: Server) -> tuple[Endpoint, FactsReader, Callable[[], EngineReading]]:
+    clock, arrived = FakeClock(), threading.Event()
+    page = httpx.MockTransport(lambda _: httpx.Response(200, stream=httpx.ByteStream(vllm_page().encode())))
+    facts = FactsReader(PAGE, server.fetcher)
+    endpoint = Endpoint(Fetcher(PAGE, transport=page, monotonic=clock.monotonic), clock, facts=facts)
+    endpoint.start(arrived)
+
+    def edge() -> EngineReading:
+        clock.advance(1.0)
+        endpoint.request(clock.monotonic())
+        while endpoint.pending():
+            assert arrived.wait(30)
+            arrived.clear()
+        (reading,), _ = endpoint.collect(clock.monotonic())
+        return reading
+
+    return endpoint, facts, edge
+
+
+def asked_for(version: str, edge: Callable[[], EngineReading]) -> EngineReading:
+    """The reading once the version is there; it is asked for in a thread of its own."""
+    for _ in range(2000):
+        reading = edge()
+        if reading.version == version:
+            return reading
+        threading.Event().wait(0.005)
+    raise AssertionError(f"version {version} never came")
+
+
+def test_readings_hold_what_the_page_does_not_tell_and_a_new_process_is_asked_again() -> None:
+    server = Server({"/version": {"version": "0.32.0"}, "/v1/models": {"data": [{"id": "other", "max_model_len": 8}]}})
+    endpoint, _, edge = played(server)
+    reading = asked_for("0.32.0", edge)
+    assert (reading.model, reading.max_length_tokens) == ("tiny", 8.0)
+    assert server.asked == ["/version", "/v1/models"]
+    server.answers["/version"] = {"version": "0.33.0"}
+    endpoint.restarted()
+    asked_for("0.33.0", edge)
+    assert len(server.asked) == 4
+    endpoint.stop()
