@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import tzinfo
 from pathlib import Path
+from typing import Any
 
 from collectors.landmarks import Landmarks
-from collectors.model import HOST, Event, Phase, Tick
+from collectors.model import HOST, Event, Interval, Phase, Tick
 from collectors.relabel import LabellerFactory, labeller
 from collectors.replay_labels import LabelMaker
 from collectors.replay_parts import Part, Parts
@@ -113,6 +114,11 @@ class Recording:
         return zone_of(self._parts.all[-1].time_zone)
 
     @property
+    def time_zone(self) -> str:
+        """The name of that zone, as `collectors.timezone` takes it."""
+        return self._parts.all[-1].time_zone
+
+    @property
     def rule_versions(self) -> frozenset[int]:
         """Versions of the rules that made the stored labels."""
         return frozenset(part.rule_version for part in self._parts.all)
@@ -200,6 +206,48 @@ class Recording:
             interval = replace(interval, sequence=sequence)
             labels = {entity: replace(label, sequence=sequence) for entity, label in labels.items()}
         return Tick(interval, labels, tuple(label for label in labels.values() if label.settled), stored.events)
+
+    def runs(self) -> list[tuple[int, int]]:
+        """First and last sequence number of each stretch that one run of the recorder wrote without a break."""
+        with self._lock:
+            chains: dict[int, tuple[int, int]] = {}
+            for part in self._parts.all:
+                first, _ = chains.get(part.chain, (part.first, part.last))
+                chains[part.chain] = (first, part.last)
+            return list(chains.values())
+
+    def learned_before(self, sequence: int) -> tuple[int, dict[str, Any] | None]:
+        """What this version's estimator had learned shortly before an interval.
+
+        Gives the number of the interval to go on from, and the state to begin with; that of a new
+        estimator (None) is to begin at the start of the run.
+        """
+        with self._lock:
+            part = self._parts.holding(sequence)
+            if part is None:
+                return self.first_sequence, None
+            return self._labels.learned_before(part, sequence)
+
+    def intervals(self, first: int, last: int) -> Iterator[Interval]:
+        """The intervals between two sequence numbers, both included, without labels; a few at a time in memory."""
+        at = first
+        while at <= last:
+            found = [one for one in self._intervals_after(at - 1) if one.sequence <= last]
+            if not found:
+                return
+            yield from found
+            at = found[-1].sequence + 1
+
+    def _intervals_after(self, sequence: int) -> list[Interval]:
+        def find(part: Part, reader: FileReader) -> list[Interval] | None:
+            first = reader.find.next(sequence - part.offset)
+            if first is None:
+                return None
+            found = reader.intervals(first, first + _CHUNK - 1)
+            return [replace(one, sequence=one.sequence + part.offset) for one in found]
+
+        with self._lock:
+            return self._parts.ask([part for part in self._parts.all if part.last > sequence], find) or []
 
     # Finding one's way. Each answers with the start of the interval to go to, in wall-clock ns.
 

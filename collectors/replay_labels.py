@@ -42,6 +42,14 @@ class LabelMaker:
             relabeller = self._relabeller_for(part, sequence)
             return {} if relabeller is None else relabeller.labels(sequence, is_over=is_over)
 
+    def learned_before(self, part: Part, sequence: int) -> tuple[int, dict[str, Any] | None]:
+        """Where to go on from to reach an interval, by the recording's numbers, and the state to begin with."""
+        chain = self._parts.chain(part)
+        at, state = self._checkpoint(chain, part, sequence - part.offset)
+        if at is None or state is None:
+            return chain[0].first, None
+        return at + part.offset, {**state, "next_sequence": at + part.offset}
+
     def _relabeller_for(self, part: Part, sequence: int) -> Relabeller | None:
         relabeller = self._relabeller
         if relabeller is None or self._chain != part.chain or not relabeller.reaches(sequence):
@@ -51,7 +59,7 @@ class LabelMaker:
         return relabeller
 
     def _begin(self, part: Part, sequence: int) -> Relabeller | None:
-        chain = [one for one in self._parts.all if one.chain == part.chain]
+        chain = self._parts.chain(part)
         first = chain[0].extent.first
         at, state = self._checkpoint(chain, part, sequence)
         begin = first if at is None else max(first, at)

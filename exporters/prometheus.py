@@ -17,11 +17,11 @@ from collectors.model import HOST, RULE_VERSION, Interval, Tick, engine_entity, 
 from collectors.phase.rules import phase_seconds
 from collectors.readings import EngineReading, GpuReading
 from exporters.accounts import Account, Accounts, is_measured, is_there
-from exporters.exposition import label_pairs
+from exporters.exposition import Exposition, label_pairs
 from exporters.families import Scope
 from exporters.health import CollectorHealth, HealthFromTicks
 from exporters.ledger import Ledger, PhaseSplit
-from exporters.prometheus_page import PageState, Subject, render
+from exporters.prometheus_page import PageState, Subject, render, write_page
 
 # gzip at its fastest already makes the page ten times smaller.
 _COMPRESSION = 1
@@ -89,6 +89,12 @@ class PrometheusSink:
         health = tuple(self._health())  # not under the lock: it may take locks of its own
         with self._lock:
             return self._kept(openmetrics, gzip) or self._render(openmetrics, gzip, health)
+
+    def write(self, page: Exposition) -> None:
+        """What a page has now, to something else that takes families and samples."""
+        health = tuple(self._health())
+        with self._lock:
+            write_page(page, self._state(health))
 
     def _kept(self, openmetrics: bool, gzip: bool) -> bytes | None:
         if self._stalled != self._is_stalled():

@@ -42,6 +42,12 @@ class PageState:
 
 def render(state: PageState, openmetrics: bool) -> bytes:
     page = Exposition(openmetrics)
+    write_page(page, state)
+    return page.page()
+
+
+def write_page(page: Exposition, state: PageState) -> None:
+    """All families and samples of a page, in the page's order."""
     page.write(families.BUILD_INFO, [(state.build, 1.0)])
     _write_health(page, state.health)
     if state.settled_until is not None:
@@ -52,7 +58,6 @@ def render(state: PageState, openmetrics: bool) -> bytes:
         measured = [(subject.account, subject.reading) for subject in subjects if subject.reading is not None]
         for spec, family in families.FIELDS[scope]:
             _write_field(page, spec, family, measured, state.elapsed)
-    return page.page()
 
 
 def _write_health(page: Exposition, health: Sequence[CollectorHealth]) -> None:

@@ -1,0 +1,126 @@
+"""Taking the names out of a recording before it is given away.
+
+Host names, model names and users become `host-1`, `model-1`, `user-1`, the same name always the
+same word, so that what belongs together still does. Command lines and the words of people's notes
+go. Everything measured stays, and so do the names of products (of GPUs, of engines and their
+versions) and the identifiers of GPUs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+from collectors.model import Bottleneck, Event, Gap, GpuProcess, Interval, Label, Tick
+from collectors.readings import EngineReading
+
+_HERE = {"localhost", "127.0.0.1", "::1"}
+"""Addresses that name no machine."""
+_NOTE = "note (its words were taken out)"
+
+T = TypeVar("T")
+
+
+class Redactor:
+    """Gives ticks and what goes with them without names. Words for names are handed out as they come."""
+
+    def __init__(self) -> None:
+        self._words: dict[str, dict[str, str]] = {}
+        self._known: dict[str, str] = {}
+        self._pattern: re.Pattern[str] | None = None
+
+    def host(self, name: str) -> str:
+        return self._word("host", name)
+
+    def tick(self, tick: Tick) -> Tick:
+        interval = self._interval(tick.interval)
+        return Tick(
+            interval,
+            {self.text(entity): self._label(label) for entity, label in tick.labels.items()},
+            tuple(self._label(label) for label in tick.settled),
+            tuple(self._event(event) for event in tick.events),
+        )
+
+    def state(self, value: T) -> T:
+        """JSON with the names that are known by now replaced, in keys and values."""
+        replaced: Any = value
+        if isinstance(value, str):
+            replaced = self.text(value)
+        elif isinstance(value, Mapping):
+            replaced = {self.text(str(key)): self.state(one) for key, one in value.items()}
+        elif isinstance(value, list | tuple):
+            replaced = [self.state(one) for one in value]
+        return replaced  # type: ignore[no-any-return]
+
+    def text(self, text: str) -> str:
+        """A text with the names that are known by now replaced."""
+        if not self._known:
+            return text
+        if self._pattern is None:
+            names = sorted(self._known, key=len, reverse=True)  # a name may be part of another
+            self._pattern = re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, names)) + r")(?!\w)")
+        return self._pattern.sub(lambda found: self._known[found.group()], text)
+
+    def _word(self, kind: str, name: str) -> str:
+        words = self._words.setdefault(kind, {})
+        word = words.get(name)
+        if word is None:
+            word = words[name] = f"{kind}-{len(words) + 1}"
+            if name:
+                self._known[name] = word
+                self._pattern = None
+        return word
+
+    def _endpoint(self, endpoint: str) -> str:
+        """The address of a page with its machine replaced; a file's name becomes a word."""
+        try:
+            parts = urlsplit(endpoint)
+            name, port = parts.hostname, parts.port
+        except ValueError:
+            return self._word("page", endpoint)
+        if not parts.scheme or not name:
+            return self._word("page", endpoint)
+        word = name if name in _HERE else self._word("host", name)
+        place = f"[{word}]" if ":" in word else word
+        kept = urlunsplit((parts.scheme, place if port is None else f"{place}:{port}", parts.path, "", ""))
+        if endpoint != kept and endpoint not in self._known:
+            self._known[endpoint] = kept
+            self._pattern = None
+        return kept
+
+    def _interval(self, interval: Interval) -> Interval:
+        host = interval.host if interval.host is None else replace(interval.host, name=self.host(interval.host.name))
+        engines = [self._engine(engine) for engine in interval.engines.values()]
+        return replace(
+            interval,
+            host=host,
+            engines={engine.key: engine for engine in engines},
+            gaps=tuple(Gap(self.text(gap.source), self.text(gap.reason)) for gap in interval.gaps),
+            gpu_processes={
+                uuid: tuple(self._process(process) for process in processes)
+                for uuid, processes in interval.gpu_processes.items()
+            },
+        )
+
+    def _engine(self, engine: EngineReading) -> EngineReading:
+        model = None if engine.model is None else self._word("model", engine.model)
+        return replace(engine, endpoint=self._endpoint(engine.endpoint), model=model)
+
+    def _process(self, process: GpuProcess) -> GpuProcess:
+        user = None if process.user is None else self._word("user", process.user)
+        engine = None if process.engine is None else self._endpoint(process.engine)
+        return replace(process, user=user, command=None, engine=engine)
+
+    def _label(self, label: Label) -> Label:
+        return replace(label, entity=self.text(label.entity), bottleneck=self._bottleneck(label.bottleneck))
+
+    def _bottleneck(self, bottleneck: Bottleneck) -> Bottleneck:
+        advice = tuple(self.text(one) for one in bottleneck.advice)
+        return replace(bottleneck, why=self.text(bottleneck.why), advice=advice)
+
+    def _event(self, event: Event) -> Event:
+        text = _NOTE if event.kind == "note" else self.text(event.text)
+        return replace(event, entity=self.text(event.entity), text=text)
