@@ -20,7 +20,8 @@ from typing import Any, Protocol, TypeVar
 
 from collectors import cgroup, procfs
 from collectors.clock import Clock
-from collectors.network import Interfaces, RdmaPorts, Totals, change, physical
+from collectors.cores import CoreTimes, core_ratios, core_times, numa_cpus
+from collectors.network import Flows, Interfaces, Links, RdmaPorts, Totals, change, physical
 from collectors.readings import HostReading
 from collectors.text import clean
 
@@ -60,7 +61,8 @@ class _Totals:
     at: float
     cpu: _Cpu | None
     group: cgroup.CpuCount | None
-    pressure: Mapping[str, int]
+    cores: CoreTimes | None
+    pressure: Mapping[str, tuple[int, int | None]]
     network: Totals | None
     rdma: Totals | None
     disk: Totals | None
@@ -93,6 +95,9 @@ class Host:
         sys = f"{self._root}/sys"
         self._interfaces = Interfaces(lambda: system.net_io_counters(pernic=True, nowrap=False) or {}, sys)
         self._rdma = RdmaPorts(clock.monotonic, sys)
+        self._links = Links(self._interfaces.speed, clock.monotonic)
+        self._rdma_links = Links(self._rdma.speed, clock.monotonic)
+        self._numa = numa_cpus(self._root)
         self._disks: dict[str, bool] = {}
         self._before: _Totals | None = None
 
@@ -101,14 +106,19 @@ class Host:
         now = self._totals()
         before, self._before = self._before, now
         memory = _try(self._memory)
-        swap = _try(lambda: float(self._system.swap_memory().used))
+        swap = _try(self._swap)
+        limits = self._limits
         load = _try(lambda: self._system.getloadavg()[0])
         fields: dict[str, Any] = {
             "cpu_cores": _try(self._cores),
             "load_1m": load,
             "memory_used_bytes": memory[0] if memory else None,
             "memory_total_bytes": memory[1] if memory else None,
-            "swap_used_bytes": swap,
+            "swap_used_bytes": swap[0] if swap else None,
+            "swap_total_bytes": swap[1] if swap else None,
+            "cpu_quota_cores": limits.cores if limits is not None else None,
+            "memory_limit_bytes": self._memory_limit(),
+            "numa_cpus": self._numa,
         }
         if before is not None and now.at > before.at:
             fields |= self._amounts(before, now)
@@ -119,18 +129,19 @@ class Host:
             at=self._clock.monotonic(),
             cpu=_try(self._cpu),
             group=cgroup.cpu_count(self._limits) if self._limits is not None and self._limits.cpu else None,
-            pressure={r: total for r, path in self._pressure_files.items() if (total := _some_total(path)) is not None},
+            cores=_try(lambda: core_times(self._root)),
+            pressure={r: total for r, path in self._pressure_files.items() if (total := _pressure(path)) is not None},
             network=_try(self._interfaces.totals),
             rdma=_try(self._rdma.totals),
             disk=_try(self._disk),
         )
 
-    def _amounts(self, before: _Totals, now: _Totals) -> dict[str, float | None]:
+    def _amounts(self, before: _Totals, now: _Totals) -> dict[str, Any]:
         seconds = now.at - before.at
         network, rdma, disk = (
             change(before.network, now.network), change(before.rdma, now.rdma), change(before.disk, now.disk)
         )  # fmt: skip
-        fields: dict[str, float | None] = {
+        fields: dict[str, Any] = {
             "window_seconds": seconds,
             **_cpu_ratios(before.cpu, now.cpu),
             **self._group_ratios(before.group, now.group, seconds),
@@ -140,11 +151,18 @@ class Host:
             "rdma_transmit_bytes": rdma[1] if rdma else None,
             "disk_read_bytes": disk[0] if disk else None,
             "disk_write_bytes": disk[1] if disk else None,
+            "cpu_core_ratios": core_ratios(before.cores, now.cores),
+            **_flow_fields("network_interface", self._links.flows(before.network, now.network)),
+            **_flow_fields("rdma_port", self._rdma_links.flows(before.rdma, now.rdma)),
         }
         for resource in _PRESSURES:
             if resource in before.pressure and resource in now.pressure:
-                waited = (now.pressure[resource] - before.pressure[resource]) / 1e6
-                fields[f"{resource}_pressure_ratio"] = _ratio(waited, seconds)
+                earlier, later = before.pressure[resource], now.pressure[resource]
+                fields[f"{resource}_pressure_ratio"] = _ratio((later[0] - earlier[0]) / 1e6, seconds)
+                # Of a whole machine "full" is not defined for the CPU: the kernel writes 0 there.
+                told = resource != "cpu" or self._pressure_files[resource] != self._machine_pressure_file(resource)
+                if told and earlier[1] is not None and later[1] is not None:
+                    fields[f"{resource}_pressure_full_ratio"] = _ratio((later[1] - earlier[1]) / 1e6, seconds)
         return fields
 
     def _cpu(self) -> _Cpu:
@@ -186,6 +204,15 @@ class Host:
                 return float(used), float(limit)
         return float(memory.total - memory.available), float(memory.total)
 
+    def _swap(self) -> tuple[float, float]:
+        """(used, total) bytes."""
+        swap = self._system.swap_memory()
+        return float(swap.used), float(swap.total)
+
+    def _memory_limit(self) -> float | None:
+        limit = self._limits.memory_limit if self._limits is not None else None
+        return None if limit is None else float(limit)
+
     def _disk(self) -> Totals:
         """Whole physical disks: partitions and device-mapper volumes carry the same bytes again."""
         counters = self._system.disk_io_counters(perdisk=True, nowrap=False) or {}
@@ -195,7 +222,10 @@ class Host:
 
     def _pressure_file(self, resource: str) -> str:
         own = cgroup.pressure_file(self._limits, resource) if self._limits is not None else None
-        return own or f"{self._root}/proc/pressure/{resource}"
+        return own or self._machine_pressure_file(resource)
+
+    def _machine_pressure_file(self, resource: str) -> str:
+        return f"{self._root}/proc/pressure/{resource}"
 
 
 def _summed(times: list[Any]) -> _Cpu:
@@ -224,13 +254,26 @@ def _ratio(part: float, whole: float) -> float | None:
     return min(1.0, max(0.0, part / whole)) if whole > 0 else None
 
 
-def _some_total(path: str) -> int | None:
-    """Microseconds some task waited, from a PSI file's `some` line."""
+def _pressure(path: str) -> tuple[int, int | None] | None:
+    """Microseconds some task waited, and those all did, from a PSI file's two lines."""
     text = procfs.read(path, 512)
     if text is None or not text.startswith("some "):
         return None
-    _, _, total = text.partition("\n")[0].rpartition("total=")
-    return int(total) if total.isdecimal() else None
+    some, _, rest = text.partition("\n")
+    total = some.rpartition("total=")[2]
+    full = rest.partition("\n")[0].rpartition("total=")[2] if rest.startswith("full ") else ""
+    return (int(total), int(full) if full.isdecimal() else None) if total.isdecimal() else None
+
+
+def _flow_fields(name: str, flows: Flows | None) -> dict[str, Any]:
+    if flows is None:
+        return {}
+    return {
+        f"{name}s": flows.names,
+        f"{name}_speeds": flows.speeds,
+        f"{name}_receive_bytes": flows.received,
+        f"{name}_transmit_bytes": flows.sent,
+    }
 
 
 def _try(read: Callable[[], T]) -> T | None:

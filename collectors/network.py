@@ -6,7 +6,8 @@ and is counted at its ports. Inside a network namespace without a physical inter
 reported.
 
 Sources: Linux Documentation/ABI/stable/sysfs-class-infiniband (`port_rcv_data` and
-`port_xmit_data` count 4-byte words), testing/sysfs-class-net.
+`port_xmit_data` count 4-byte words; `rate` as in "400 Gb/sec (4X NDR)"), testing/sysfs-class-net
+(`speed` in Mb/s).
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from pathlib import Path
 from typing import Protocol
 
 from collectors import procfs
+from collectors.text import clean
 
 _WORD = 4
 _RELIST_SECONDS = 30.0
+_MOST_LINKS = 64
+_MEGABIT, _GIGABIT = 1e6 / 8, 1e9 / 8
 
 Totals = Mapping[str, tuple[int, int]]
 """Interface, port or disk -> (received or read, sent or written) bytes since it came up."""
@@ -53,6 +57,11 @@ class Interfaces:
             del self._physical[name]
         return {name: (c.bytes_recv, c.bytes_sent) for name, c in counters.items() if self._physical[name]}
 
+    def speed(self, name: str) -> float | None:
+        """Bytes/s of an interface's link; None where it is down or does not tell."""
+        megabits = procfs.number(f"{self._folder}/{name}/speed")
+        return megabits * _MEGABIT if megabits is not None and megabits > 0 else None
+
 
 @dataclass(frozen=True, slots=True)
 class _Port:
@@ -81,6 +90,15 @@ class RdmaPorts:
                 found[port.name] = (received * _WORD, sent * _WORD)
         return found
 
+    def speed(self, name: str) -> float | None:
+        """Bytes/s of a port's link."""
+        device, _, port = name.partition("/")
+        number, _, unit = (procfs.read(f"{self._folder}/{device}/ports/{port}/rate", 64) or "").partition(" ")
+        try:
+            return float(number) * _GIGABIT if unit.startswith("Gb/sec") and float(number) > 0 else None
+        except ValueError:
+            return None
+
     def _list(self) -> tuple[_Port, ...]:
         ports = []
         for device in sorted(procfs.names(self._folder)):
@@ -88,6 +106,44 @@ class RdmaPorts:
                 counters = f"{self._folder}/{device}/ports/{port}/counters"
                 ports.append(_Port(f"{device}/{port}", f"{counters}/port_rcv_data", f"{counters}/port_xmit_data"))
         return tuple(ports)
+
+
+@dataclass(frozen=True, slots=True)
+class Flows:
+    """Several links side by side: their names, speeds in bytes/s, and bytes received and sent."""
+
+    names: tuple[str, ...]
+    speeds: tuple[float | None, ...]
+    received: tuple[float | None, ...]
+    sent: tuple[float | None, ...]
+
+
+class Links:
+    """What went over each link between two totals; link speeds are asked for now and then."""
+
+    def __init__(self, speed: Callable[[str], float | None], monotonic: Callable[[], float]) -> None:
+        self._speed = speed
+        self._monotonic = monotonic
+        self._speeds: dict[str, float | None] = {}
+        self._asked: float | None = None
+
+    def flows(self, before: Totals | None, now: Totals | None) -> Flows | None:
+        """None where there is no link; bytes are None for one that was not there before or whose total went back."""
+        if not now:
+            return None
+        names = tuple(sorted(now)[:_MOST_LINKS])
+        moment = self._monotonic()
+        if self._asked is None or moment - self._asked >= _RELIST_SECONDS or self._speeds.keys() != set(names):
+            self._speeds, self._asked = {name: self._speed(name) for name in names}, moment
+        received, sent = zip(*(_link_change((before or {}).get(name), now[name]) for name in names), strict=True)
+        return Flows(tuple(clean(name) for name in names), tuple(self._speeds[name] for name in names), received, sent)
+
+
+def _link_change(before: tuple[int, int] | None, now: tuple[int, int]) -> tuple[float | None, float | None]:
+    if before is None:
+        return None, None
+    first, second = now[0] - before[0], now[1] - before[1]
+    return (float(first), float(second)) if first >= 0 and second >= 0 else (None, None)
 
 
 def change(before: Totals | None, now: Totals | None) -> tuple[float, float] | None:

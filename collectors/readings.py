@@ -5,7 +5,8 @@ the Prometheus names, the column headings and the documentation. A field that co
 measured is None; it is never 0.
 
 Gauges hold the value at the end of the interval, or the mean over it where the source measures
-means. Amounts hold how much was counted *within the interval's own real duration* (the reading's
+means. Lists hold one number or text for each of several like things: CPUs, interfaces, processes.
+Amounts hold how much was counted *within the interval's own real duration* (the reading's
 `window_seconds`), never a rate and never a running total.
 """
 
@@ -18,7 +19,7 @@ from typing import Any, Literal, TypeVar
 
 from collectors.histogram import Histogram
 
-Kind = Literal["gauge", "amount", "text", "histogram"]
+Kind = Literal["gauge", "amount", "text", "histogram", "list"]
 Unit = Literal[
     "ratio", "bytes", "bytes_per_second", "watts", "joules", "celsius", "hertz", "seconds", "tokens", "count",
     "flops", "flops_per_second", "cores", "text",
@@ -58,6 +59,11 @@ def _histogram(help: str) -> Any:
     return field(default=None, metadata={"kind": "histogram", "unit": "seconds", "help": help, "scale": None})
 
 
+def _list(unit: Unit, help: str, scale: int | None = None) -> Any:
+    """A tuple of numbers or texts, None where one of them is missing; all of it None where none is known."""
+    return field(default=None, metadata={"kind": "list", "unit": unit, "help": help, "scale": scale})
+
+
 def _key(help: str) -> Any:
     return field(metadata={"kind": "text", "unit": "text", "help": help, "scale": None})
 
@@ -90,6 +96,36 @@ class HostReading:
     rdma_transmit_bytes: float | None = _amount("bytes", "sent on InfiniBand and RoCE ports")
     disk_read_bytes: float | None = _amount("bytes", "read from disks")
     disk_write_bytes: float | None = _amount("bytes", "written to disks")
+    cpu_quota_cores: float | None = _gauge("cores", "CPUs the cgroup's quota allows; missing without one")
+    memory_limit_bytes: float | None = _gauge("bytes", "memory the cgroup may hold; missing without a limit")
+    swap_total_bytes: float | None = _gauge("bytes", "swap of the machine")
+    cpu_pressure_full_ratio: float | None = _gauge(
+        "ratio", "share of the interval all tasks of the cgroup waited for a CPU (PSI full); not told of a machine"
+    )
+    memory_pressure_full_ratio: float | None = _gauge(
+        "ratio", "share of the interval all tasks waited for memory (PSI full)"
+    )
+    io_pressure_full_ratio: float | None = _gauge(
+        "ratio", "share of the interval all tasks waited for input or output (PSI full)"
+    )
+    cpu_core_ratios: tuple[float | None, ...] | None = _list(
+        "ratio", "CPU time not idle, of each CPU of the machine by its number; null for one that is offline", 100
+    )
+    numa_cpus: tuple[str, ...] | None = _list("text", "CPU numbers of each NUMA node that has any, as in 0-27,56-83")
+    network_interfaces: tuple[str, ...] | None = _list("text", "physical network interfaces")
+    network_interface_speeds: tuple[float | None, ...] | None = _list(
+        "bytes_per_second", "link speed of each of network_interfaces"
+    )
+    network_interface_receive_bytes: tuple[float | None, ...] | None = _list(
+        "bytes", "received on each of network_interfaces"
+    )
+    network_interface_transmit_bytes: tuple[float | None, ...] | None = _list(
+        "bytes", "sent on each of network_interfaces"
+    )
+    rdma_ports: tuple[str, ...] | None = _list("text", "InfiniBand and RoCE ports, as device/port")
+    rdma_port_speeds: tuple[float | None, ...] | None = _list("bytes_per_second", "link speed of each of rdma_ports")
+    rdma_port_receive_bytes: tuple[float | None, ...] | None = _list("bytes", "received on each of rdma_ports")
+    rdma_port_transmit_bytes: tuple[float | None, ...] | None = _list("bytes", "sent on each of rdma_ports")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +146,7 @@ class GpuReading:
     state: str = field(
         default="ok", metadata={"kind": "text", "unit": "text", "help": "ok, stale or lost", "scale": None}
     )
+    note: str | None = _text("why it is lost, or why its figures are not the best there could be, with the remedy")
     window_seconds: float | None = _gauge("seconds", "real time the averages and amounts of this reading cover")
     age_seconds: float | None = _gauge("seconds", "age of the reading at the interval's end")
     instances: float | None = _gauge(
@@ -138,6 +175,7 @@ class GpuReading:
     temperature_celsius: float | None = _gauge("celsius", "core temperature")
     temperature_limit_celsius: float | None = _gauge("celsius", "core temperature at which clocks are reduced")
     memory_temperature_celsius: float | None = _gauge("celsius", "memory temperature")
+    memory_temperature_limit_celsius: float | None = _gauge("celsius", "memory temperature at which clocks are reduced")
     sm_clock_hertz: float | None = _gauge("hertz", "SM clock (other makers: compute clock)")
     sm_clock_max_hertz: float | None = _gauge("hertz", "highest SM clock")
     memory_clock_hertz: float | None = _gauge("hertz", "memory clock")
@@ -259,6 +297,13 @@ class EngineReading:
     queue: Histogram | None = _histogram("time a request waited before its first step")
     prefill_time: Histogram | None = _histogram("time from a request's first step to its first token, told at its end")
     decode_time: Histogram | None = _histogram("time from a request's first token to its last, told at its end")
+    processes: tuple[str, ...] | None = _list("text", "names of the engine's processes, the busiest first, six at most")
+    process_ids: tuple[float | None, ...] | None = _list("count", "process id of each of processes")
+    process_cores: tuple[float | None, ...] | None = _list("cores", "CPU time of each of processes, in cores", 100)
+    process_threads: tuple[str | None, ...] | None = _list("text", "name of the busiest thread of each of processes")
+    process_thread_ratios: tuple[float | None, ...] | None = _list(
+        "ratio", "CPU time that thread took, of one core", 100
+    )
     gpus: tuple[str, ...] = field(
         default=(),
         metadata={"kind": "text", "unit": "text", "help": "UUIDs of its GPUs, comma-separated", "scale": None},
@@ -307,6 +352,10 @@ _NAMES: Mapping[str, tuple[str, ...]] = {name: tuple(spec.name for spec in table
 _VALUES: Mapping[str, Callable[[Reading], tuple[Any, ...]]] = {
     kind: attrgetter(*names) for kind, names in _NAMES.items()
 }
+_LISTS: Mapping[str, tuple[tuple[str, int], ...]] = {
+    name: tuple((spec.name, spec.scale) for spec in table if spec.kind == "list" and spec.unit != "text")
+    for name, table in _TABLES.items()
+}
 HISTOGRAM_FIELDS: tuple[str, ...] = tuple(spec.name for spec in _TABLES["EngineReading"] if spec.kind == "histogram")
 
 
@@ -334,6 +383,10 @@ def rounded(reading: ReadingT) -> ReadingT:
             nearest = round(value * scale) / scale
             if nearest != value:
                 changes[name] = nearest
+    for name, scale in _LISTS[kind]:
+        values: tuple[float | None, ...] | None = getattr(reading, name)
+        if values:
+            changes[name] = tuple([None if one is None else round(one * scale) / scale for one in values])
     if isinstance(reading, EngineReading):
         for name in HISTOGRAM_FIELDS:
             histogram: Histogram | None = getattr(reading, name)

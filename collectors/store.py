@@ -86,7 +86,14 @@ def create(path: Path, *, autocheckpoint_pages: int = 1000) -> sqlite3.Connectio
             (
                 (source.name, spec.name, spec.kind, spec.unit, spec.scale, spec.help)
                 for source in SOURCES
-                for spec in (*source.texts, *source.steady, *source.numbers, *source.histograms)
+                for spec in (
+                    *source.texts,
+                    *source.steady_lists,
+                    *source.steady,
+                    *source.numbers,
+                    *source.lists,
+                    *source.histograms,
+                )
             ),
         )
         connection.execute("COMMIT")

@@ -39,6 +39,7 @@ T = TypeVar("T")
 
 _REMEMBERED = 4096
 _TEXT_LIMIT = 4096
+_LIST_LIMIT = 8192
 _RANGE = "WHERE r.sequence BETWEEN ? AND ?"
 
 
@@ -93,8 +94,14 @@ class _SourceReader:
         self._histograms = tuple(
             spec.name for spec in source.histograms if present.issuperset(histogram_columns(spec.name))
         )
+        self._lists = tuple(
+            (spec.name, None if spec.unit == "text" else scales[spec.name])
+            for spec in source.lists
+            if spec.name in present and spec.name in scales
+        )
         columns = ["r.sequence", "r.facts"]
         columns += [unscaled(spec.name, scales[spec.name], whole=spec.name in source.whole) for spec in numbers]
+        columns += [f"r.{quoted(name)}" for name, _ in self._lists]
         for name in self._histograms:
             layout, counts, total = histogram_columns(name)
             columns += [f"r.{layout}", f"r.{counts}", f"r.{total} / {HISTOGRAM_SUM_SCALE}.0"]
@@ -103,9 +110,14 @@ class _SourceReader:
         self._facts = _Remembered(self._load_facts)
         present = _columns(connection, source.facts)
         self._texts = tuple(spec.name for spec in source.texts if spec.name in present)
+        self._steady_lists = tuple(
+            (spec.name, None if spec.unit == "text" else scales[spec.name])
+            for spec in source.steady_lists
+            if spec.name in present and spec.name in scales
+        )
         steady = [spec for spec in source.steady if spec.name in present and spec.name in scales]
         self._steady = tuple(spec.name for spec in steady)
-        columns = [f"f.{quoted(name)}" for name in self._texts]
+        columns = [f"f.{quoted(name)}" for name in (*self._texts, *(name for name, _ in self._steady_lists))]
         columns += [unscaled(spec.name, scales[spec.name], whole=False, row="f") for spec in steady]
         self._select_facts = f"SELECT {', '.join(columns)} FROM {source.facts} f WHERE f.id = ?"
 
@@ -115,7 +127,9 @@ class _SourceReader:
         facts: dict[str, Any] = {name: _cleaned(text) for name, text in zip(self._texts, row[:texts], strict=True)}
         if "gpus" in facts:
             facts["gpus"] = tuple(facts["gpus"].split(",")) if facts["gpus"] else ()
-        facts.update(zip(self._steady, row[texts:], strict=True))
+        for (name, scale), stored in zip(self._steady_lists, row[texts:], strict=False):
+            facts[name] = _list(stored, scale)
+        facts.update(zip(self._steady, row[texts + len(self._steady_lists) :], strict=True))
         return facts
 
     def rows(self, first: int, last: int, bounds: _Remembered[int, tuple[float, ...]]) -> Iterator[tuple[int, Reading]]:
@@ -126,6 +140,9 @@ class _SourceReader:
             values = dict(zip(numbers, row[2:count], strict=True))
             values.update(self._facts[row[1]])
             at = count
+            for name, scale in self._lists:
+                values[name] = _list(row[at], scale)
+                at += 1
             for name in self._histograms:
                 if row[at] is not None:
                     values[name] = _histogram(bounds[row[at]], row[at + 1], row[at + 2])
@@ -328,6 +345,16 @@ def _grouped(pairs: Iterator[tuple[int, T]]) -> dict[int, list[T]]:
     for sequence, value in pairs:
         groups[sequence].append(value)
     return groups
+
+
+def _list(stored: str | None, scale: int | None) -> tuple[Any, ...] | None:
+    """The items of a stored JSON array: texts where there is no scale."""
+    if stored is None:
+        return None
+    items = json.loads(stored)[:_LIST_LIMIT]
+    if scale is None:
+        return tuple([None if item is None else clean(str(item)) for item in items])
+    return tuple([None if item is None else int(item) / scale for item in items])
 
 
 def _histogram(bounds: tuple[float, ...], stored: str, total: float) -> Histogram:

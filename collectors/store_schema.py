@@ -38,15 +38,17 @@ LABEL_SCALE = 10_000
 
 
 _STEADY = {
-    "cpu_cores", "memory_total_bytes", "power_limit_watts", "temperature_limit_celsius", "sm_clock_max_hertz",
-    "memory_clock_hertz", "memory_clock_max_hertz", "ecc_corrected_errors", "ecc_uncorrected_errors",
+    "cpu_cores", "memory_total_bytes", "power_limit_watts", "temperature_limit_celsius",
+    "memory_temperature_limit_celsius", "sm_clock_max_hertz", "memory_clock_hertz", "memory_clock_max_hertz",
+    "ecc_corrected_errors", "ecc_uncorrected_errors",
     "remapped_rows_corrected", "remapped_rows_uncorrected", "row_remap_pending", "row_remap_failed",
     "pcie_link_generation", "pcie_link_generation_max", "pcie_link_width", "pcie_link_width_max", "persistence_mode",
     "instances", "activity_window_seconds", "dram_peak_bytes_per_second", "tensor_peak_flops_per_second",
     "requests_limit", "kv_cache_tokens", "kv_block_tokens", "max_length_tokens", "tensor_parallel", "pipeline_parallel",
-    "lora_limit",
+    "lora_limit", "cpu_quota_cores", "memory_limit_bytes", "swap_total_bytes", "numa_cpus", "network_interfaces",
+    "network_interface_speeds", "rdma_ports", "rdma_port_speeds",
 }  # fmt: skip
-"""Numbers that go with the texts, since they rarely change. Any value is stored right either way."""
+"""Numbers and lists that go with the texts, since they rarely change. Any value is stored right either way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ class Source:
     steady: tuple[FieldSpec, ...]
     numbers: tuple[FieldSpec, ...]
     histograms: tuple[FieldSpec, ...]
+    lists: tuple[FieldSpec, ...]
+    steady_lists: tuple[FieldSpec, ...]
     whole: frozenset[str]
     """Number fields that are int in the reading, not float."""
 
@@ -82,6 +86,8 @@ def _source(name: str, reading: type[Reading]) -> Source:
         steady=tuple(spec for spec in numbers if spec.name in _STEADY),
         numbers=tuple(spec for spec in numbers if spec.name not in _STEADY),
         histograms=tuple(spec for spec in specs if spec.kind == "histogram"),
+        lists=tuple(spec for spec in specs if spec.kind == "list" and spec.name not in _STEADY),
+        steady_lists=tuple(spec for spec in specs if spec.kind == "list" and spec.name in _STEADY),
         whole=frozenset(spec.name for spec in specs if hints[spec.name] is int),
     )
 
@@ -134,6 +140,7 @@ def ddl() -> Iterator[str]:
 
 def _facts_table(source: Source) -> str:
     columns = [f"  {quoted(spec.name)} TEXT -- {spec.help}" for spec in source.texts]
+    columns += [f"  {quoted(spec.name)} TEXT -- {stored_as(spec)}: {spec.help}" for spec in source.steady_lists]
     columns += [f"  {quoted(spec.name)} INTEGER -- {stored_as(spec)}: {spec.help}" for spec in source.steady]
     return _table(source.facts, ["  id INTEGER PRIMARY KEY", *columns])
 
@@ -144,6 +151,7 @@ def _reading_table(source: Source) -> str:
         "  entity INTEGER NOT NULL -- entity.id",
         f"  facts INTEGER NOT NULL -- {source.facts}.id",
         *(f"  {quoted(spec.name)} INTEGER -- {stored_as(spec)}: {spec.help}" for spec in source.numbers),
+        *(f"  {quoted(spec.name)} TEXT -- {stored_as(spec)}: {spec.help}" for spec in source.lists),
     ]
     for spec in source.histograms:
         layout, counts, total = histogram_columns(spec.name)
@@ -156,9 +164,10 @@ def _reading_table(source: Source) -> str:
 
 
 def stored_as(spec: FieldSpec) -> str:
-    """Unit and scale of a stored integer, as in "ratio x 10000"."""
+    """Unit and scale of a stored integer, as in "ratio x 10000"; of each one in a list's JSON array."""
     unit = spec.unit.replace("_per_second", "/s")
-    return unit if spec.scale == 1 else f"{unit} x {spec.scale}"
+    scaled = unit if spec.scale == 1 else f"{unit} x {spec.scale}"
+    return f"JSON array of {scaled}" if spec.kind == "list" else scaled
 
 
 def _table(name: str, lines: list[str], *, without_rowid: bool = False) -> str:
@@ -327,6 +336,8 @@ def _label_table() -> str:
 def _reading_view(source: Source) -> str:
     columns = ["i.sequence", "i.start_ns", "i.end_ns", "i.seconds", "e.name AS entity"]
     columns += [f"f.{quoted(spec.name)}" for spec in source.texts]
+    for row, specs in (("f", source.steady_lists), ("r", source.lists)):
+        columns += [f"{_unscaled_list(spec, row)} AS {quoted(spec.name)}" for spec in specs]
     for row, specs in (("f", source.steady), ("r", source.numbers)):
         columns += [
             f"{unscaled(spec.name, spec.scale, whole=spec.name in source.whole, row=row)} AS {quoted(spec.name)}"
@@ -343,6 +354,15 @@ def _reading_view(source: Source) -> str:
         f" JOIN interval i ON i.sequence = r.sequence JOIN entity e ON e.id = r.entity"
         f" JOIN {source.facts} f ON f.id = r.facts"
     )
+
+
+def _unscaled_list(spec: FieldSpec, row: str) -> str:
+    """SQL that gives a stored list in base units, as a JSON array."""
+    column = f"{row}.{quoted(spec.name)}"
+    if spec.scale == 1 or spec.unit == "text":
+        return column
+    items = f"SELECT json_group_array(value / {spec.scale}.0) FROM (SELECT value FROM json_each({column}) ORDER BY key)"
+    return f"CASE WHEN {column} IS NOT NULL THEN ({items}) END"
 
 
 def _label_view() -> str:

@@ -84,7 +84,7 @@ def _tick(row: list[Any]) -> Tick:
             start=start,
             end=end,
             duration=length,
-            host=None if host is None else HostReading(**dict(zip(_HOST, host, strict=True))),
+            host=None if host is None else _host(host),
             gpus={gpu.uuid: gpu for gpu in gpu_readings},
             engines={engine.key: engine for engine in engine_readings},
             gaps=tuple(Gap(source, reason) for source, reason in gaps),
@@ -94,11 +94,28 @@ def _tick(row: list[Any]) -> Tick:
     )
 
 
+_LISTS = {
+    kind: tuple(entry.name for entry in fields(kind) if entry.metadata["kind"] == "list")
+    for kind in (HostReading, EngineReading)
+}
 _HISTOGRAMS = {entry.name for entry in fields(EngineReading) if entry.metadata["kind"] == "histogram"}
+
+
+def _host(row: list[Any]) -> HostReading:
+    values = dict(zip(_HOST, row, strict=True))
+    _restore_lists(values, _LISTS[HostReading])
+    return HostReading(**values)
+
+
+def _restore_lists(values: dict[str, Any], names: Sequence[str]) -> None:
+    for name in names:
+        if values[name] is not None:
+            values[name] = tuple(values[name])
 
 
 def _engine(row: list[Any]) -> EngineReading:
     values = dict(zip(_ENGINE, row, strict=True))
+    _restore_lists(values, _LISTS[EngineReading])
     for name in _HISTOGRAMS:
         if values[name] is not None:
             bounds, counts, total = values[name]

@@ -91,6 +91,8 @@ def _cells(reading: Reading) -> Iterator[Cell]:
         value = getattr(reading, spec.name)
         if spec.kind == "histogram":
             yield from _histogram(value)
+        elif spec.kind == "list":
+            yield None if value is None else json.dumps(value, ensure_ascii=False)
         elif isinstance(value, tuple):
             yield " ".join(value)
         else:

@@ -30,7 +30,7 @@ STATES: Mapping[Scope, tuple[str, ...]] = MappingProxyType(
 # Fields that name the entity: they are labels, and say nothing as values.
 _IDENTITY: frozenset[str] = frozenset({"index", "uuid", "endpoint", "engine", "engine_index", "state"})
 # Texts that tell what happened, not what an entity is.
-_HAPPENED: frozenset[str] = frozenset({"xid_codes"})
+_HAPPENED: frozenset[str] = frozenset({"xid_codes", "note"})
 _SUBJECT: Mapping[Scope, str] = {"host": "this machine", "gpu": "a GPU", "engine": "a serving engine"}
 
 
@@ -54,7 +54,7 @@ def _fields(scope: Scope) -> tuple[tuple[FieldSpec, Family], ...]:
     return tuple(
         (spec, _reading_family(scope, spec))
         for spec in field_specs(READINGS[scope])
-        if spec.kind != "text" and spec.name not in _IDENTITY
+        if spec.kind not in ("text", "list") and spec.name not in _IDENTITY
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 from collectors.histogram import Histogram
 from collectors.model import BOTTLENECK_NAMES, Event, Gap, Interval, Label, engine_entity, gpu_entity
 from collectors.model import HOST as HOST_ENTITY
-from collectors.readings import Reading
+from collectors.readings import FieldSpec, Reading
 from collectors.store_schema import (
     HISTOGRAM_SUM_SCALE,
     LABEL_RATIOS,
@@ -101,19 +102,20 @@ class _SourceRows:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        columns = ["sequence", "entity", "facts", *(quoted(spec.name) for spec in source.numbers)]
-        values = ["?", "?", "?", *(_NUMBER for _ in source.numbers)]
+        columns = ["sequence", "entity", "facts", *(quoted(spec.name) for spec in (*source.numbers, *source.lists))]
+        values = ["?", "?", "?", *(_NUMBER for _ in source.numbers), *(_TEXT for _ in source.lists)]
         for spec in source.histograms:
             columns += histogram_columns(spec.name)
             values += (_NUMBER, _TEXT, _NUMBER)
         self.insert = f"INSERT INTO {source.name} ({', '.join(columns)}) VALUES ({', '.join(values)})"
-        self._facts = Interned(source.facts, len(source.texts) + len(source.steady))
+        self._facts = Interned(source.facts, len(source.texts) + len(source.steady_lists) + len(source.steady))
         self._known_facts: dict[Row, int] = {}
         self._numbers = attrgetter(*(spec.name for spec in source.numbers))
         self._scales = tuple(spec.scale for spec in source.numbers)
-        self._steady_from = len(source.texts)
+        self._lists_from = len(source.texts)
+        self._steady_from = len(source.texts) + len(source.steady_lists)
         self._steady_scales = tuple(spec.scale for spec in source.steady)
-        self._fact_values = attrgetter(*(spec.name for spec in (*source.texts, *source.steady)))
+        self._fact_values = attrgetter(*(spec.name for spec in (*source.texts, *source.steady_lists, *source.steady)))
 
     def facts(self, connection: sqlite3.Connection, reading: Reading, careful: bool) -> int:
         """The number of the row of facts, remembered by the reading's own values since it is asked for every time."""
@@ -123,9 +125,11 @@ class _SourceRows:
             return known
         if len(self._known_facts) >= _REMEMBERED:
             self._known_facts.clear()
-        texts = [_text(value) for value in values[: self._steady_from]]
+        texts = [_text(value) for value in values[: self._lists_from]]
         if careful:
             texts = [None if text is None else sound(text) for text in texts]
+        for spec, value in zip(self.source.steady_lists, values[self._lists_from :], strict=False):
+            texts.append(_list(value, spec, careful) or None)
         steady = scaled(values[self._steady_from :], self._steady_scales, careful)
         row = (*texts, *(None if value == MISSING else value for value in steady))
         number = self._known_facts[values] = self._facts.number(connection, row)
@@ -137,6 +141,9 @@ class _SourceRows:
 
     def numbers(self, reading: Reading, careful: bool) -> list[int]:
         return scaled(self._numbers(reading), self._scales, careful)
+
+    def lists(self, reading: Reading, careful: bool) -> list[str]:
+        return [_list(getattr(reading, spec.name), spec, careful) for spec in self.source.lists]
 
 
 class RowWriter:
@@ -192,7 +199,9 @@ class RowWriter:
         for name, reading in readings:
             entity = self.entity(sound(name) if careful else name)
             facts = rows.facts(connection, reading, careful)
-            row: list[Any] = [sequence, entity, facts, *rows.numbers(reading, careful)]
+            row: list[Any] = [
+                sequence, entity, facts, *rows.numbers(reading, careful), *rows.lists(reading, careful)
+            ]  # fmt: skip
             for spec in rows.source.histograms:
                 histogram: Histogram | None = getattr(reading, spec.name)
                 if histogram is None or (careful and not _fits(histogram)):
@@ -271,6 +280,17 @@ _INSERT_LABEL = (
 
 def _text(value: str | tuple[str, ...] | None) -> str | None:
     return ",".join(value) if isinstance(value, tuple) else value
+
+
+def _list(values: Sequence[Any] | None, spec: FieldSpec, careful: bool) -> str:
+    """A list as a JSON array of texts or of scaled integers; "" stands for a missing one."""
+    if values is None:
+        return ""
+    if spec.unit == "text":
+        texts = [sound(one) if careful and one is not None else one for one in values]
+        return json.dumps(texts, separators=(",", ":"), ensure_ascii=False)
+    numbers = scaled(values, (spec.scale,) * len(values), careful)
+    return f"[{','.join(['null' if one == MISSING else str(one) for one in numbers])}]"
 
 
 def _fits(histogram: Histogram) -> bool:

@@ -61,7 +61,7 @@ class FakeSystem:
         return self.memory
 
     def swap_memory(self) -> Any:
-        return SimpleNamespace(used=7)
+        return SimpleNamespace(used=7, total=70)
 
     def net_io_counters(self, pernic: bool, nowrap: bool) -> Any:
         return dict(self.interfaces)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.clock import FakeClock
+from collectors.cores import cpu_numbers
 from collectors.host import Host
 from collectors.readings import HostReading, field_specs
 from tests.live_support import CpuTimes, FakeSystem, plant
@@ -27,7 +28,7 @@ def plant_pressure(root: Path, some: int) -> None:
 def test_the_first_sample_has_gauges_and_no_amounts(tmp_path: Path) -> None:
     reading = a_host(tmp_path, FakeSystem(), FakeClock()).sample()
     assert reading.memory_used_bytes == 60.0
-    assert reading.swap_used_bytes == 7.0
+    assert (reading.swap_used_bytes, reading.swap_total_bytes) == (7.0, 70.0)
     assert reading.load_1m == 0.5
     assert reading.window_seconds is None
     assert reading.cpu_ratio is None
@@ -70,6 +71,46 @@ def test_pressure_is_what_was_waited_within_the_interval(tmp_path: Path) -> None
     assert reading.cpu_pressure_ratio == pytest.approx(0.25)
     assert reading.memory_pressure_ratio == pytest.approx(0.25)
     assert reading.io_pressure_ratio == pytest.approx(0.25)
+    assert reading.memory_pressure_full_ratio == pytest.approx(0.25)
+    assert reading.io_pressure_full_ratio == pytest.approx(0.25)
+    assert reading.cpu_pressure_full_ratio is None, "of a whole machine the kernel writes 0 there"
+
+
+def test_each_cpu_has_its_own_ratio_by_its_number(tmp_path: Path) -> None:
+    clock = FakeClock()
+    plant(tmp_path, {"proc/stat": "cpu 0 0 0 0\ncpu0 0 0 0 0 0 0 0 0 0 0\ncpu2 10 0 0 90 0 0 0 0 0 0\nintr 1\n"})
+    host = a_host(tmp_path, FakeSystem(), clock)
+    assert host.sample().cpu_core_ratios is None
+    clock.advance(1.0)
+    # guest time (the last two) lies within user time; waiting for a disk is idle
+    plant(tmp_path, {"proc/stat": "cpu 0 0 0 0\ncpu0 20 5 0 70 5 0 0 0 20 0\ncpu2 110 0 0 90 0 0 0 0 0 0\nintr 1\n"})
+    assert host.sample().cpu_core_ratios == (pytest.approx(0.25), None, pytest.approx(1.0))
+
+
+def test_the_numa_nodes_with_cpus_are_told_and_those_of_memory_alone_are_not(tmp_path: Path) -> None:
+    node = "sys/devices/system/node"
+    plant(
+        tmp_path, {f"{node}/node0/cpulist": "0-1,4\n", f"{node}/node10/cpulist": "\n", f"{node}/node2/cpulist": "2-3\n"}
+    )
+    assert a_host(tmp_path, FakeSystem(), FakeClock()).sample().numa_cpus == ("0-1,4", "2-3")
+
+
+@given(st.lists(st.integers(0, 300), unique=True, min_size=1))
+def test_a_list_of_cpus_is_read_as_the_kernel_writes_it(numbers: list[int]) -> None:
+    numbers.sort()
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and parts[-1][-1] == number - 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    written = ",".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
+    assert cpu_numbers(written) == tuple(numbers)
+
+
+@pytest.mark.parametrize("wrong", ["", "a", "1-", "-1", "1-x", "0x1"])
+def test_a_list_of_cpus_that_makes_no_sense_has_none(wrong: str) -> None:
+    assert cpu_numbers(wrong) in ((), (1,))
 
 
 def test_a_kernel_without_pressure_files_leaves_them_missing_alone(tmp_path: Path) -> None:
@@ -114,6 +155,8 @@ def test_inside_a_container_the_quota_is_the_truth(tmp_path: Path) -> None:
     assert reading.cpu_ratio == pytest.approx(0.5)
     assert reading.cpu_throttled_ratio == pytest.approx(0.25)
     assert reading.cpu_pressure_ratio == pytest.approx(0.5)
+    assert reading.cpu_pressure_full_ratio == 0.0
+    assert (reading.cpu_quota_cores, reading.memory_limit_bytes) == (0.5, 50.0)
     assert (reading.memory_used_bytes, reading.memory_total_bytes) == (20.0, 50.0)
 
 

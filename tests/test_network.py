@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.network import Interfaces, RdmaPorts, Totals, change
+from collectors.network import Interfaces, Links, RdmaPorts, Totals, change
 from tests.live_support import plant
 
 COUNTS = st.dictionaries(
@@ -69,3 +69,46 @@ def test_an_interface_that_just_came_up_counts_from_its_next_reading() -> None:
 def test_the_change_between_any_two_totals_is_missing_or_not_negative(before: Totals, now: Totals) -> None:
     changed = change(before, now)
     assert changed is None or min(changed) >= 0
+
+
+def test_each_link_has_its_name_speed_and_bytes(tmp_path: Path) -> None:
+    sys = plant(
+        tmp_path,
+        {
+            "class/net/eth0/speed": "25000\n", "class/net/eth1/speed": "-1\n",
+            "class/infiniband/mlx5_0/ports/1/rate": "400 Gb/sec (4X NDR)\n",
+        },
+    )  # fmt: skip
+    interfaces = Interfaces(dict, sys)
+    flows = Links(interfaces.speed, lambda: 0.0).flows({"eth0": (1, 2)}, {"eth1": (9, 9), "eth0": (11, 22)})
+    assert flows is not None
+    assert (flows.names, flows.speeds) == (("eth0", "eth1"), (25e9 / 8, None))
+    assert (flows.received, flows.sent) == ((10.0, None), (20.0, None))
+    ports = RdmaPorts(lambda: 0.0, sys)
+    assert ports.speed("mlx5_0/1") == 50e9
+    assert ports.speed("mlx5_0/2") is None
+
+
+def test_a_link_whose_total_went_back_has_no_bytes_and_the_others_have() -> None:
+    flows = Links(lambda name: None, lambda: 0.0).flows({"a": (5, 5), "b": (5, 5)}, {"a": (4, 6), "b": (6, 7)})
+    assert flows is not None
+    assert (flows.received, flows.sent) == ((None, 1.0), (None, 2.0))
+
+
+def test_without_links_there_are_no_flows() -> None:
+    assert Links(lambda name: None, lambda: 0.0).flows({}, {}) is None
+    assert Links(lambda name: None, lambda: 0.0).flows(None, None) is None
+
+
+def test_speeds_are_asked_anew_after_a_while_and_when_a_link_comes() -> None:
+    now, asked = [0.0], []
+
+    def speed(name: str) -> float | None:
+        asked.append(name)
+        return None
+
+    links = Links(speed, lambda: now[0])
+    for moment, names in ((0.0, "a"), (1.0, "a"), (2.0, "ab"), (40.0, "ab")):
+        now[0] = moment
+        links.flows(None, dict.fromkeys(names, (0, 0)))
+    assert "".join(asked) == "aabab"

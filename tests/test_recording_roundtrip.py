@@ -60,6 +60,10 @@ def readings(reading: type[Reading], **identity: st.SearchStrategy[Any]) -> st.S
             fields[spec.name] = st.none() | histograms()
         elif spec.name == "gpus":
             fields[spec.name] = st.lists(NAME, max_size=3).map(tuple)
+        elif spec.kind == "list":
+            number = st.integers(-(2**40), 2**40).map(lambda n, scale=spec.scale: n / scale)
+            items = st.none() | (LINE if spec.unit == "text" else number)
+            fields[spec.name] = st.none() | st.lists(items, max_size=3).map(tuple)
         elif spec.kind == "text":
             fields[spec.name] = st.none() | LINE if type(None) in get_args(hints[spec.name]) else LINE
         elif hints[spec.name] is int:
