@@ -247,6 +247,57 @@ def test_outcomes_waiting_drafts_and_adapters_of_vllm_are_read() -> None:
     assert (got.lora_running, got.lora_waiting, got.lora_limit, got.kv_transfer_bytes) == (2, 1, 4, 4096)
 
 
+def test_vllm_before_sources_leaves_prefix_cache_hits_out_of_what_was_computed() -> None:
+    page = (
+        'vllm:prompt_tokens_total{engine="0",model_name="m"} #\n'
+        'vllm:generation_tokens_total{engine="0",model_name="m"} #\n'
+        'vllm:prefix_cache_hits_total{engine="0",model_name="m"} #\n'
+    )
+    got = only(*numbered(page, 3000, 10, 2048))
+    assert (got.prompt_tokens, got.prompt_tokens_computed, got.prompt_tokens_cached) == (3000, 952, 2048)
+    older = page.replace("vllm:prefix", "vllm:gpu_prefix")
+    assert only(*numbered(older, 3000, 10, 2048)).prompt_tokens_computed == 952
+    external = page + 'vllm:external_prefix_cache_hits_total{engine="0",model_name="m"} #\n'
+    got = only(*numbered(external, 3000, 10, 2048, 500))
+    assert (got.prompt_tokens_computed, got.prompt_tokens_transferred) == (452, 500)
+
+
+def test_what_a_server_counts_as_a_whole_makes_no_rank_of_its_own() -> None:
+    page = (
+        'vllm:generation_tokens_total{engine="4",model_name="m"} #\n'
+        'vllm:generation_tokens_total{engine="5",model_name="m"} #\n'
+        'vllm:admission_rejections_total{model_name="m",reason="max_num_queued_reqs"} #\n'
+    )
+    got = {one.engine_index: one for one in readings(*numbered(page, 10, 20, 3))}
+    assert {index: one.generation_tokens for index, one in got.items()} == {"4": 10, "5": 20}
+    assert (got["4"].requests_rejected, got["5"].requests_rejected) == (3, None)
+
+
+def test_lmdeploy_tells_its_configuration_on_its_page() -> None:
+    labels = 'engine="0",model_name="m"'
+    page = (
+        f"lmdeploy:generation_tokens_total{{{labels}}} #\nlmdeploy:num_requests_failed{{{labels}}} #\n"
+        'lmdeploy:backend_config_info{block_size="64",dtype="bfloat16",max_batch_size="128",num_gpu_blocks="1000",'
+        'session_len="None",tp="2"} 1.0\n'
+    )
+    got = only(*numbered(page, 40, 2))
+    assert (got.generation_tokens, got.requests_failed, got.requests_limit) == (40, 2, 128)
+    assert (got.dtype, got.tensor_parallel, got.max_length_tokens) == ("bfloat16", 2, None)
+    assert (got.kv_cache_tokens, got.kv_block_tokens) == (64000, 64)
+    unknown = page.replace('num_gpu_blocks="1000"', 'num_gpu_blocks="0"')
+    assert only(*numbered(unknown, 40, 2)).kv_cache_tokens is None
+
+
+def test_an_sglang_decode_instance_waits_for_transfers_without_a_prefill_queue() -> None:
+    labels = 'engine_type="decode",model_name="m"'
+    page = (
+        f"sglang:num_running_reqs{{{labels}}} 3\nsglang:num_decode_prealloc_queue_reqs{{{labels}}} 2\n"
+        f"sglang:num_decode_transfer_queue_reqs{{{labels}}} 1\n"
+    )
+    got = only(page, page)
+    assert (got.role, got.requests_waiting_transfer) == ("decode", 3)
+
+
 def test_blank_negative_and_impossible_gauges_are_missing() -> None:
     def usage(value: str) -> float | None:
         memo = new_memo()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from collectors.engine.catalog import ENGINES, MOVES, WITHIN_INTERVAL, Alternative, Engine, Row
+from collectors.engine.facts import ANSWERS
 from collectors.engine.strangers import STRANGERS
 from collectors.readings import EngineReading, field_specs
 
@@ -17,10 +18,11 @@ _SHORT = {"request-end": "end", "first-token": "first", "admission": "admitted",
 
 
 def described() -> str:
-    """Every engine's table, a matrix of engines by fields, and the pages that are no engine's."""
+    """Every engine's table, a matrix of engines by fields, what servers tell, and the pages that are no engine's."""
     parts = ["\n## When a series moves\n", *_moves(), "\n## Engines by fields\n", *_matrix()]
     for engine in ENGINES:
         parts += ["", *_engine(engine)]
+    parts += ["\n## Beside the page\n", *_beside()]
     parts += ["\n## Pages that are no engine's\n", "| names that begin with | what it is said to be |", "|---|---|"]
     parts += [f"| `{beginning}` | {what} |" for beginning, what in STRANGERS]
     return "\n".join(parts) + "\n"
@@ -60,6 +62,15 @@ def _engine(engine: Engine) -> Iterator[str]:
         for position, alternative in enumerate(row.alternatives):
             head = f"`{row.field}` | {unit}" if position == 0 else " | "
             yield f"| {head} | {_source(alternative)} | {_SHORT.get(alternative.moves, alternative.moves)} |"
+
+
+def _beside() -> Iterator[str]:
+    yield "Asked of the engine's own server once for each start, where the page does not tell:\n"
+    yield from ("| engine | address | field | from |", "|---|---|---|---|")
+    for engine, answers in ANSWERS.items():
+        for answer in answers:
+            for field, place in answer.fields:
+                yield f"| {engine} | `{answer.path}` | `{field}` | `{place}` |"
 
 
 def _source(alternative: Alternative) -> str:
