@@ -12,17 +12,24 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import tzinfo
-from typing import ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import App
 from textual.binding import BindingType
 from textual.message import Message
 
-from dashboard.desk import Desk
+from dashboard.desk import NOTICE_SECONDS, Desk
+from dashboard.format import clock
 from dashboard.palette import ColorMode, color_mode, palette, shows_unicode
-from dashboard.screens.keys import ALWAYS, LIVE, REPLAY, footer_keys, help_keys
-from dashboard.screens.overview import LiveOverview, Overview, ReplayOverview
+from dashboard.screens.base import Dashboard
+from dashboard.screens.keys import ALWAYS
+from dashboard.screens.table import SCREENS, entry
 from dashboard.state import Delivery, Feed
+from dashboard.widgets.axis import Pointed, Wheeled
+
+if TYPE_CHECKING:
+    from collectors.model import Event
 
 _STOP_SECONDS = 1.0
 """How long leaving waits for the feed; what hangs is left to die with the process."""
@@ -41,12 +48,13 @@ class PhasetopApp(App[None]):
     """Shows a feed: a live one, or a recording's (`dashboard.replay_feed.ReplayFeed`).
 
     Run it with `app.run(mouse=...)`; afterwards `app.return_code` is not 0 when it failed. `colors`
-    overrules what the terminal and NO_COLOR say.
+    overrules what the terminal and NO_COLOR say. `note` writes a text at a moment (wall-clock ns) into
+    the recording being made; it may block, and raises ValueError, OSError or RuntimeError with what is wrong.
     """
 
     TITLE = "phasetop"
     ENABLE_COMMAND_PALETTE = False
-    CSS = "Overview, HelpScreen { overflow: hidden; background: #0e1116; }"
+    CSS = "Dashboard, HelpScreen { overflow: hidden; background: #0e1116; }"
     BINDINGS: ClassVar[list[BindingType]] = [*ALWAYS]
 
     def __init__(
@@ -59,19 +67,27 @@ class PhasetopApp(App[None]):
         interval: float = 1.0,
         colors: ColorMode | None = None,
         now: Callable[[], int] = time.time_ns,
+        note: Callable[[str, int], Event] | None = None,
     ) -> None:
         super().__init__()
+        self._note = note
         mode = colors or color_mode(self.console.color_system, no_color=self.no_color)
         # Textual draws on standard error; in a locale that cannot encode blocks they would arrive as escapes.
         ascii = ascii or not shows_unicode(getattr(sys.__stderr__, "encoding", None))
         self.desk = Desk(feed, palette(mode, ascii=ascii), host_name=title_host, zone=zone, interval=interval, now=now)
-        self._keys = (*(LIVE if self.desk.replay is None else REPLAY), *ALWAYS)
         self._behind = False
+        self._dashboards: dict[str, Dashboard] = {}
 
-    def get_default_screen(self) -> Overview:
+    def get_default_screen(self) -> Dashboard:
         """The Overview itself: a blank screen below it would cost a frame."""
-        screen = LiveOverview if self.desk.replay is None else ReplayOverview
-        return screen(self.desk, footer_keys(self._keys))
+        return self._dashboard(SCREENS[0].name)
+
+    def _dashboard(self, name: str) -> Dashboard:
+        """The screen of that name; it stays, once it was shown."""
+        if name not in self._dashboards:
+            made = self._dashboards[name] = entry(name).load()(self.desk, entry(name))
+            self.install_screen(made, name)
+        return self._dashboards[name]
 
     def on_mount(self) -> None:
         self.set_interval(1.0, self._beat)
@@ -103,7 +119,7 @@ class PhasetopApp(App[None]):
     def _beat(self) -> None:
         """The clock in the header."""
         if not self._behind and self.desk.clock_moved():
-            for screen in self._overviews():
+            for screen in self._shown():
                 screen.present_clock()
 
     def _present(self) -> None:
@@ -114,24 +130,25 @@ class PhasetopApp(App[None]):
             self._behind = True
             self.set_timer(_RETRY_SECONDS, self._catch_up)
             return
-        for screen in self._overviews():
+        for screen in self._shown():
             screen.present()
 
     def _catch_up(self) -> None:
         self._behind = False
         self._present()
 
-    def _overviews(self) -> list[Overview]:
-        return [screen for screen in self.screen_stack if isinstance(screen, Overview)]
+    def _shown(self) -> list[Dashboard]:
+        return [screen for screen in self.screen_stack if isinstance(screen, Dashboard)]
 
     def _frames_waiting(self) -> int:
         """Frames that wait behind one the terminal is still taking."""
         queue = getattr(getattr(self._driver, "_writer_thread", None), "_queue", None)
         return 0 if queue is None else int(queue.qsize())
 
-    def action_overview(self) -> None:
-        while not isinstance(self.screen, Overview) and len(self.screen_stack) > 1:
-            self.pop_screen()
+    def action_show(self, name: str) -> None:
+        """Another screen, on the same moment."""
+        if isinstance(self.screen, Dashboard):
+            self.switch_screen(self._dashboard(name))
 
     def action_hold(self) -> None:
         self.desk.toggle()
@@ -146,7 +163,34 @@ class PhasetopApp(App[None]):
         self._present()
 
     def action_live(self) -> None:
-        self.desk.to_end()
+        if not self.action_restore():
+            self.desk.to_end()
+            self._present()
+
+    def action_restore(self) -> bool:
+        return isinstance(self.screen, Dashboard) and self.screen.show_all()
+
+    def action_maximise(self) -> None:
+        if isinstance(self.screen, Dashboard):
+            self.screen.show_alone()
+
+    def action_zoom(self, direction: int) -> None:
+        self.desk.zoom(direction)
+        self._present()
+
+    def action_pan(self, direction: int) -> None:
+        self.desk.pan(direction)
+        self._present()
+
+    def on_pointed(self, message: Pointed) -> None:
+        self.desk.point(message.axis_ns)
+        self._present()
+
+    def on_wheeled(self, message: Wheeled) -> None:
+        if message.zoom:
+            self.desk.zoom(message.zoom)
+        else:
+            self.desk.pan(message.pan)
         self._present()
 
     def action_speed(self, direction: int) -> None:
@@ -154,15 +198,15 @@ class PhasetopApp(App[None]):
             self.desk.replay.change_speed(direction)
 
     def action_jump_phase(self, direction: int) -> None:
-        if self.desk.replay is not None:
-            self.desk.replay.jump_phase(direction)
+        self.desk.jump_phase(direction)
+        self._present()
 
     def action_jump_event(self, direction: int) -> None:
-        if self.desk.replay is not None:
-            self.desk.replay.jump_event(direction)
+        self.desk.jump_event(direction)
+        self._present()
 
     def action_go_to(self) -> None:
-        from dashboard.screens.go_to import GoTo  # Textual's input line is 20 ms of imports
+        from dashboard.screens.prompt import GoTo  # Textual's input line is 20 ms of imports
 
         def go(text: str) -> None:
             self.desk.go_to(text)
@@ -173,8 +217,64 @@ class PhasetopApp(App[None]):
     def action_help(self) -> None:
         from dashboard.screens.help import HelpScreen
 
-        if isinstance(self.screen, Overview):
-            self.push_screen(HelpScreen(self.screen.scene(), help_keys(self._keys)))
+        if isinstance(self.screen, Dashboard):
+            self.push_screen(HelpScreen(self.screen.scene(), self.screen.help_keys))
+
+    def action_copy(self) -> None:
+        from dashboard.take_away import interval_json
+
+        tick = self.desk.tick()
+        if tick is None:
+            return
+        self.copy_to_clipboard(interval_json(tick))
+        self._say(f"copied the interval {clock(tick.interval.end, self.desk.zone)} as JSON, if the terminal allows it")
+
+    def action_picture(self) -> None:
+        from dashboard.take_away import picture_name, save_text
+
+        if isinstance(self.screen, Dashboard):
+            self.screen.settle()
+            name = picture_name(self.screen.entry.name, self.desk.tick())
+            self._say(save_text(name, self.export_screenshot(title=self.title)))
+
+    def action_note(self) -> None:
+        from dashboard.screens.prompt import Prompt
+
+        if self._note is None:
+            self._say("a note needs a recording: start with --record DIR")
+            return
+        tick = self.desk.tick()
+        if tick is not None:
+            moment, zone = tick.interval.end - 1, self.desk.zone
+            write = partial(self._write_note, moment)
+            self.push_screen(Prompt(f"note at {clock(moment, zone)}", write, self.desk.palette.glyphs.warning))
+
+    def _write_note(self, moment: int, text: str) -> None:
+        """In a thread of its own: a disk may take its time. Raises ValueError for an empty text."""
+        if not text.strip():
+            raise ValueError("a note needs a text")
+        assert self._note is not None
+        note = self._note
+
+        def work() -> None:
+            try:
+                event = note(text, moment)
+            except (ValueError, OSError, RuntimeError) as problem:
+                self.call_from_thread(self._say, f"not noted: {problem}")
+            else:
+                self.call_from_thread(self._noted, event)
+
+        threading.Thread(target=work, name="note", daemon=True).start()
+
+    def _noted(self, event: Event) -> None:
+        self.desk.history.add_event(event)
+        self._say(f"noted: {event.text}")
+
+    def _say(self, text: str) -> None:
+        """In the last line, for some seconds."""
+        self.desk.tell(text)
+        self._present()
+        self.set_timer(NOTICE_SECONDS + 0.1, self._present)
 
     async def action_quit(self) -> None:
         self.exit()

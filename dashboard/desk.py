@@ -12,13 +12,17 @@ from datetime import UTC, tzinfo
 from typing import Protocol, runtime_checkable
 
 from collectors.model import Tick
-from dashboard.frames import Arrangement, Facts
+from collectors.slo import SloBook
 from dashboard.format import NANOSECONDS, Units, clock
+from dashboard.frames import Arrangement, Facts
 from dashboard.palette import Palette
-from dashboard.scene import Mode, Playback, Scene
-from dashboard.state import Delivery, Feed, History, View, Window
+from dashboard.scene import Mode, Playback, Scene, Tab, usual_step
+from dashboard.state import KEEP_SECONDS, Delivery, Feed, History, View, Window
 
 _PAGE_SECONDS = 60.0
+_STEPS = tuple(round(seconds * NANOSECONDS) for seconds in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60))
+_SHORTEST_WINDOW = 10 * NANOSECONDS
+NOTICE_SECONDS = 6
 
 
 @runtime_checkable
@@ -69,8 +73,10 @@ class Desk:
         zone: tzinfo | None = None,
         interval: float = 1.0,
         now: Callable[[], int] = time.time_ns,
+        slo: SloBook | None = None,
     ) -> None:
         self.feed = feed
+        self.slo = slo or SloBook()
         self.replay: Replaying | None = feed if isinstance(feed, Replaying) else None
         self.palette = palette
         self.view = View(History())
@@ -81,7 +87,19 @@ class Desk:
         self._units = Units()
         self._arrived: deque[Delivery] = deque()
         self._shown_second = 0
-        self.visible = 180 * NANOSECONDS
+        self._notice: tuple[str, int] | None = None
+        self.columns = 90
+        """Columns of the time axis on the screen."""
+
+    @property
+    def column_step(self) -> int:
+        """Nanoseconds in one column."""
+        return self.view.step or usual_step(self._length())
+
+    @property
+    def visible(self) -> int:
+        """Nanoseconds on the time axis; one column less than there are, as the newest is seldom full."""
+        return self.column_step * max(1, self.columns - 1)
 
     @property
     def history(self) -> History:
@@ -135,7 +153,7 @@ class Desk:
             return "inspect"
         return "live" if self.view.following else "paused"
 
-    def scene(self, arrangement: Arrangement, keys: Sequence[tuple[str, str]] = ()) -> Scene:
+    def scene(self, arrangement: Arrangement, keys: Sequence[tuple[str, str]] = (), tabs: Sequence[Tab] = ()) -> Scene:
         tick = self.tick()
         host = tick.interval.host if tick is not None else None
         now = self._now()
@@ -154,8 +172,15 @@ class Desk:
             zone=self.zone,
             interval=self._length(),
             playback=None if self.replay is None else self.replay.playback(),
+            slo=self.slo,
             keys=keys,
+            tabs=tabs,
+            notice=self._notice[0] if self._notice is not None and now < self._notice[1] else None,
         )
+
+    def tell(self, text: str) -> None:
+        """Says what a key did, for some seconds."""
+        self._notice = None if not text else (text, self._now() + NOTICE_SECONDS * NANOSECONDS)
 
     def clock_moved(self) -> bool:
         """Whether the clock shows another second than the last scene did."""
@@ -186,6 +211,76 @@ class Desk:
             self.replay.skip(direction * _PAGE_SECONDS)
         else:
             self.view.move_time(direction * _PAGE_SECONDS, self.visible)
+
+    def point(self, axis_ns: int) -> None:
+        """Looks at the interval of a moment of the axis."""
+        if self.replay is None:
+            self.view.point(axis_ns, self.visible)
+            return
+        tracks = self.history.tracks
+        row = tracks.row_at(axis_ns)
+        if row is not None:
+            self.replay.seek(tracks.wall_time(tracks.ends[row]) - 1)
+
+    def pan(self, direction: int) -> None:
+        """A quarter of what is visible back or on."""
+        if self.replay is not None:
+            self.replay.skip(direction * self.visible / 4 / NANOSECONDS)
+        else:
+            self.view.pan(direction * self.visible // 4, self.visible)
+
+    def zoom(self, direction: int) -> None:
+        """Closer (1) down to 10 s, away (-1) up to the whole history, or to the usual step (0)."""
+        if not direction:
+            self.view.zoom(usual_step(self._length()), self.columns)
+            self.view.step = None
+            return
+        here = self.column_step
+        if direction > 0:
+            finer = [step for step in _STEPS if step < here and step * self.columns >= _SHORTEST_WINDOW]
+            step = max(finer, default=here)
+        else:
+            coarser = [step for step in _STEPS if step > here and self.visible < self._span()]
+            step = min(coarser, default=here)
+        self.view.step = here
+        self.view.zoom(step, self.columns)
+
+    def _span(self) -> int:
+        """How much there is to see, in nanoseconds: of a recording what is kept in memory at once."""
+        tracks = self.history.tracks
+        kept = round(KEEP_SECONDS * NANOSECONDS)
+        if self.replay is not None:
+            playback = self.replay.playback()
+            return min(kept, playback.end - playback.start)
+        return min(kept, tracks.ends[-1] - tracks.start()) if len(tracks) else 0
+
+    def jump_event(self, direction: int) -> None:
+        """To the event before or after; phase changes are not among them."""
+        if self.replay is not None:
+            self.replay.jump_event(direction)
+        else:
+            self._jump(direction, phase=False)
+
+    def jump_phase(self, direction: int) -> None:
+        """To the change of the dominant phase before or after."""
+        if self.replay is not None:
+            self.replay.jump_phase(direction)
+        else:
+            self._jump(direction, phase=True)
+
+    def _jump(self, direction: int, *, phase: bool) -> None:
+        tracks = self.history.tracks
+        shown = self.view.shown()
+        row = None if shown is None else tracks.row_of(shown)
+        if row is None:
+            return
+        rows = [tracks.row_at(e.axis) for e in self.history.events if (e.event.kind == "phase-change") == phase]
+        further = [found for found in rows if found is not None and (found - row) * direction > 0]
+        if further:
+            self.view.put(tracks.sequences[min(further) if direction > 0 else max(further)], self.visible)
+        else:
+            what = "change of phase" if phase else "event"
+            self.tell(f"no {'later' if direction > 0 else 'earlier'} {what} in memory")
 
     def go_to(self, text: str) -> None:
         """Looks at the interval of a moment as people write it. Raises ValueError with what is wrong."""

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Literal
 
-from collectors.model import HOST, Label, Tick
-from dashboard.frames import Arrangement
+from collectors.model import HOST, Event, Label, Tick
+from collectors.slo import SloBook
 from dashboard.format import NANOSECONDS, Units
+from dashboard.frames import Arrangement
 from dashboard.palette import Palette
 from dashboard.state import History, View
 from dashboard.tracks import Column
@@ -27,6 +28,21 @@ _SHORTEST_STEP = 2.0
 
 
 @dataclass(frozen=True, slots=True)
+class Tab:
+    """One of the screens, as the footer names it."""
+
+    key: str
+    title: str
+    current: bool
+
+
+def usual_step(interval: float) -> int:
+    """Nanoseconds in one column as long as nobody zooms: whole intervals, at least 2 s."""
+    length = max(interval, 0.01)
+    return round(max(1, -(-_SHORTEST_STEP // length)) * length * NANOSECONDS)
+
+
+@dataclass(frozen=True, slots=True)
 class Playback:
     """Where a replay stands. Times are wall-clock nanoseconds; `strip` is the whole recording in columns."""
 
@@ -38,6 +54,8 @@ class Playback:
     following: bool
     strip: tuple[ScrubberCell, ...] = ()
     message: str | None = None
+    events: tuple[Event, ...] = ()
+    """Those of the whole recording, oldest first; the newest where there are very many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +84,12 @@ class Scene:
     zone: tzinfo = UTC
     interval: float = 1.0
     playback: Playback | None = None
+    slo: SloBook = SloBook()
+    """The latencies that are promised."""
     keys: Sequence[tuple[str, str]] = ()
+    tabs: Sequence[Tab] = ()
+    notice: str | None = None
+    """What the last key did, where that is not seen otherwise."""
 
     @property
     def label(self) -> Label | None:
@@ -74,9 +97,18 @@ class Scene:
 
     @property
     def step(self) -> int:
-        """Nanoseconds in one column: whole intervals, at least 2 s."""
-        length = max(self.interval, 0.01)
-        return round(max(1, -(-_SHORTEST_STEP // length)) * length * NANOSECONDS)
+        """Nanoseconds in one column."""
+        return self.view.step or usual_step(self.interval)
+
+    def averages(self, entity: str, name: str, columns: Sequence[Column]) -> list[float]:
+        """One number of `dashboard.series` in each of the columns, NaN where it is missing."""
+        return self.history.tracks.averages(entity, name, columns)
+
+    def value(self, entity: str, name: str) -> float | None:
+        """One number of `dashboard.series` in the interval looked at."""
+        tracks = self.history.tracks
+        row = None if self.tick is None else tracks.row_of(self.tick.interval.sequence)
+        return None if row is None else tracks.series.value(entity, name, row)
 
     def columns(self, count: int) -> list[Column]:
         """The visible columns, newest last; empty before the first interval."""

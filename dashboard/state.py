@@ -125,6 +125,10 @@ class History:
             self._pack_oldest()
         return True
 
+    def add_event(self, event: Event) -> None:
+        """One that came by another way than with its tick."""
+        self.events.append(PlacedEvent(event.time + self.tracks.shift_now(), event))
+
     def extend(self, ticks: Iterable[Tick]) -> None:
         for tick in ticks:
             self.append(tick)
@@ -175,7 +179,7 @@ class History:
     def _settle(self, labels: Sequence[Label]) -> None:
         changed: dict[int, dict[str, Label]] = {}
         for label in labels:
-            if label.entity == HOST:
+            if label.entity == HOST or label.entity.startswith("engine/"):
                 self.tracks.settle(label)
             changed.setdefault(label.sequence, {})[label.entity] = label
         for sequence, settled in changed.items():
@@ -222,6 +226,8 @@ class View:
     edge: int | None = None
     """Sequence at the right edge; None follows the newest."""
     cursor: int | None = None
+    step: int | None = None
+    """Nanoseconds in one column; None is the usual step."""
 
     @property
     def following(self) -> bool:
@@ -271,6 +277,39 @@ class View:
         if target is None or (target - row) * step < 1:
             target = row + step
         self._put(min(max(target, 0), len(tracks) - 1), visible)
+
+    def point(self, axis_ns: int, visible: int) -> None:
+        """Puts the cursor on the interval of a moment of the axis, the nearest there is."""
+        row = self.history.tracks.row_at(axis_ns)
+        if row is not None:
+            self._put(row, visible)
+
+    def pan(self, nanoseconds: int, visible: int) -> None:
+        """Moves the window; the cursor stays on its interval as long as that is in the window."""
+        tracks, end = self.history.tracks, self.end()
+        if end is None:
+            return
+        oldest = min(tracks.start() + visible, tracks.ends[-1])
+        row = tracks.row_at(min(max(end + nanoseconds, oldest), tracks.ends[-1])) or 0
+        newest = row == len(tracks) - 1
+        self.edge = None if newest and self.cursor is None else tracks.sequences[row]
+        if self.cursor is not None:
+            last = tracks.ends[row]
+            here = tracks.ends[self._row()]
+            kept = tracks.row_at(min(max(here, last - visible + 1), last))
+            self.cursor = tracks.sequences[row if kept is None else kept]
+
+    def zoom(self, step: int, columns: int) -> None:
+        """Another step for each of the columns; the interval under the cursor stays where it is."""
+        end, before = self.end(), self.step
+        self.step = step
+        if end is None or self.cursor is None or not before:
+            return
+        tracks = self.history.tracks
+        here = tracks.ends[self._row()]
+        row = tracks.row_at(min(here + (end - here) * step // before, tracks.ends[-1]))
+        self.edge = tracks.sequences[self._row() if row is None else row]
+        self._put(self._row(), step * columns)
 
     def put(self, sequence: int, visible: int) -> None:
         """Puts the cursor on an interval."""

@@ -10,11 +10,15 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from collectors.model import HOST, Label, Phase, Tick
 from collectors.phase.rules import phase_seconds
+from dashboard.latency_rows import LatencyRows
+from dashboard.phase_rows import PhaseRows
+from dashboard.series import Series
 
 if TYPE_CHECKING:
     from collectors.readings import EngineReading, GpuReading
@@ -74,7 +78,11 @@ class Tracks:
         self._durations = array("d")
         self._phases = tuple(array("f") for _ in PHASES)
         self._lines = tuple(array("f") for _ in LINES)
+        self.series = Series()
+        self.latencies = LatencyRows()
+        self.engine_phases = PhaseRows()
         self._columns: dict[int, Column] = {}
+        self._averages: dict[tuple[str, str], dict[int, float]] = {}
         self._step = 0
 
     def __len__(self) -> int:
@@ -85,7 +93,8 @@ class Tracks:
         """What the rows take in memory."""
         whole: list[array[int]] = [self.sequences, self.ends, self._lengths, self._shifts, self._settled]
         parts: list[array[float]] = [self._durations, *self._phases, *self._lines]
-        return sum(len(a) * a.itemsize for a in whole) + sum(len(a) * a.itemsize for a in parts)
+        own = sum(len(a) * a.itemsize for a in whole) + sum(len(a) * a.itemsize for a in parts)
+        return own + self.series.nbytes + self.latencies.nbytes + self.engine_phases.nbytes
 
     def append(self, tick: Tick) -> int:
         """Adds the row of a tick newer than all others; returns its end on the axis."""
@@ -109,14 +118,19 @@ class Tracks:
         self._write_phase(len(self.sequences) - 1, label.phase if label else Phase())
         for track, value in zip(self._lines, measures(tick), strict=True):
             track.append(value)
+        self.series.append(tick)
+        self.latencies.append(tick)
+        self.engine_phases.append(tick)
         self._forget(end, end - length)
         self._trim()
         return end
 
     def settle(self, label: Label) -> None:
-        """Puts a settled label of the host in place of the provisional one."""
+        """Puts a settled label of the host or of an engine in place of the provisional one."""
         row = self.row_of(label.sequence)
-        if row is not None:
+        if row is not None and label.entity != HOST:
+            self.engine_phases.settle(label, row)
+        elif row is not None:
             self._write_phase(row, label.phase)
             self._forget(self.ends[row], self.ends[row] - self._lengths[row])
 
@@ -138,6 +152,20 @@ class Tracks:
             return row
         return max(0, row - 1)
 
+    def part(self, start: int, end: int) -> tuple[int, list[float], list[float]]:
+        """The rows of which some part lies between two moments.
+
+        The first of them, the share of each one's time that lies there, and how many seconds that is.
+        """
+        first, last = self._overlapping(start, end)
+        shares = [self._share(row, start, end) for row in range(first, last)]
+        lengths = self._durations[first:last]
+        return first, shares, [share * seconds for share, seconds in zip(shares, lengths, strict=True)]
+
+    def rows_before(self, row: int, seconds: float) -> int:
+        """The first of the rows that ended in the `seconds` up to the end of that row."""
+        return bisect_right(self.ends, self.ends[row] - round(seconds * 1e9), hi=row + 1)
+
     def wall_time(self, axis_ns: int) -> int:
         """What the clock showed at a moment of the axis."""
         row = self.row_at(axis_ns)
@@ -154,9 +182,28 @@ class Tracks:
         """The `count` columns of `step` nanoseconds whose last one holds the moment before `end`."""
         if step != self._step:
             self._columns.clear()
+            self._averages.clear()
             self._step = step
         last = (end - 1) // step
         return [self._column(index) for index in range(last - count + 1, last + 1)]
+
+    def averages(self, entity: str, name: str, columns: Sequence[Column]) -> list[float]:
+        """The mean of one number of `dashboard.series` in each of the columns `columns` gave, NaN where missing."""
+        track = self.series.track(entity, name)
+        if track is None:
+            return [NAN] * len(columns)
+        known = self._averages.setdefault((entity, name), {})
+        found = []
+        for column in columns:
+            value = known.get(column.start)
+            if value is None:
+                end = column.start + self._step
+                first, last = self._overlapping(column.start, end)
+                value = _mean(track[first:last], [self._share(row, column.start, end) for row in range(first, last)])
+                if len(self) and end <= self.ends[-1]:
+                    known[column.start] = value
+            found.append(value)
+        return found
 
     def _column(self, index: int) -> Column:
         found = self._columns.get(index)
@@ -222,8 +269,12 @@ class Tracks:
         del self._settled[:cut], self._durations[:cut]
         for track in (*self._phases, *self._lines):
             del track[:cut]
+        self.series.trim(cut)
+        self.latencies.trim(cut)
+        self.engine_phases.trim(cut)
         oldest = self.start() // self._step if self._step else 0
         self._columns = {index: column for index, column in self._columns.items() if index > oldest}
+        self._averages.clear()
 
 
 def _weighted(values: array[float], weights: list[float]) -> float:

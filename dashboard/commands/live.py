@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -13,11 +14,15 @@ from dashboard.commands.common import all_is_loaded, configuration, sampling_arg
 from dashboard.commands.screen import run_app, screen_arguments, terminal_needed
 
 if TYPE_CHECKING:
+    from collectors.model import Event
     from collectors.phase.label import Labeller
     from collectors.sources import SourceStatus
     from dashboard.config import Config
     from dashboard.session import LiveFeed, Sink
     from dashboard.state import Deliver
+
+_NOTE_PAUSES = (0.2, 0.5, 1.0, 0.0)
+"""Seconds to wait after each attempt to write a note."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
             ascii=config.tui.ascii,
             zone=zone_of(local_zone_name()),
             interval=config.sampling.interval,
+            note=_notes(config) if args.record else None,
         )
         return run_app(app, mouse=config.tui.mouse)
 
@@ -74,6 +80,27 @@ def _feed(args: argparse.Namespace, config: Config, closing: ExitStack) -> _Late
         return LiveFeed(config, sinks, labeller=labeller)
 
     return _LateFeed(make, also)
+
+
+def _notes(config: Config) -> Callable[[str, int], Event] | None:
+    """Writes a note into the recording that this session makes. Raises OSError with what is wrong."""
+    directory = config.record.directory
+    if directory is None:
+        return None
+
+    def note(text: str, moment: int) -> Event:
+        from collectors.store import RecordingError
+        from exporters.notes import add_note
+
+        for pause in _NOTE_PAUSES:
+            try:
+                return add_note(directory, text, moment)
+            except RecordingError as problem:
+                failure = problem
+                time.sleep(pause)  # the interval itself may not have been written yet
+        raise OSError(str(failure))
+
+    return note
 
 
 class _LateFeed:

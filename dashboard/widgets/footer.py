@@ -1,30 +1,56 @@
-"""The last line: the keys that do something here, made from the bindings."""
+"""The last line: the screens, the keys that do something here, and for a moment what the last one did."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dashboard.scene import Scene
+from dashboard.scene import Scene, Tab
 from dashboard.widgets.line import Line
 from dashboard.widgets.panel import Drawing, Panel
 
 _ALWAYS = 2
 """The last ones (help and quit) are kept when not all fit."""
+_KEYS_BESIDE_TABS = 36
+"""Columns for keys that full titles of screens must leave."""
 
 
 class Footer(Panel):
-    """Key and word pairs, as many as fit."""
+    """Screens, then key and word pairs, as many as fit."""
 
     def draw(self, scene: Scene, width: int, height: int) -> Drawing:
         palette = scene.palette
+        line = Line().add(" ", palette.base)
+        if scene.notice is not None:
+            return Drawing(Line(), lines=[line.foreign(scene.notice, palette.text, width - 2)])
+        line.extend(_tabs(scene, width))
         kept = list(scene.keys)
-        while kept and _width(kept) > width:
+        while kept and _width(kept) > width - line.cells:
             # Of those that may go the rightmost goes first, as the most important stand first.
             del kept[-_ALWAYS - 1 if len(kept) > _ALWAYS else 0]
-        line = Line().add(" ", palette.base)
         for key, word in kept:
             line.add(key, palette.key).add(f" {word}", palette.dim).add("  ", palette.base)
         return Drawing(Line(), lines=[line])
+
+
+def _tabs(scene: Scene, width: int) -> Line:
+    """All titles, or the keys alone and the title of the screen that is shown, or nothing."""
+    palette = scene.palette
+    line = Line()
+    if len(scene.tabs) < 2:
+        return line
+    titled = sum(_tab_width(tab, named=True) for tab in scene.tabs) <= width - _KEYS_BESIDE_TABS
+    if not titled and sum(_tab_width(tab, named=tab.current) for tab in scene.tabs) > width - 18:
+        return line
+    for tab in scene.tabs:
+        line.add(tab.key, palette.key if not tab.current else palette.decode)
+        if titled or tab.current:
+            line.add(f" {tab.title}", palette.strong if tab.current else palette.dim)
+        line.add("  " if titled else " ", palette.base)
+    return line.add(" " if titled else "  ", palette.base)
+
+
+def _tab_width(tab: Tab, *, named: bool) -> int:
+    return len(tab.key) + (len(tab.title) + 1 if named else 0) + 2
 
 
 def _width(keys: Sequence[tuple[str, str]]) -> int:

@@ -5,72 +5,49 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich.cells import cell_len
-from rich.style import Style
-
-from collectors.model import Event, Phase
+from collectors.model import Phase
 from collectors.phase.rules import phase_seconds
 from dashboard.format import NANOSECONDS, clock, duration, nice_ceiling, percent, whole
 from dashboard.scene import Scene
 from dashboard.tracks import LINES, PHASES, Column
+from dashboard.widgets.axis import (
+    AxisPanel,
+    Gutters,
+    axis_line,
+    cursor_column,
+    events_line,
+    gaps_of,
+    gutters,
+    nvml_only,
+)
 from dashboard.widgets.line import Line
-from dashboard.widgets.panel import Drawing, Panel
+from dashboard.widgets.panel import Drawing
 from dashboard.widgets.strip import paint, spark
 from dashboard.words import no_gpu_reason
 
 _SHOWN_PHASES = ("prefill", "decode", "waiting", "unknown", "gap", "idle")
 _ALWAYS = {"prefill", "decode", "idle"}
-_AXIS_STEPS = (10, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 86400)
-_AXIS_SPACING = 16
-"""Columns between two times on the axis, at least."""
-
-_WARNINGS = {"throttle-begin", "engine-down", "kv-full", "slo-breach"}
-_ALARMS = {"gpu-lost", "xid"}
 
 
-@dataclass(frozen=True, slots=True)
-class Gutters:
-    """Columns left and right of the strip."""
-
-    left: int
-    right: int
-
-
-def gutters(width: int, *, nvml_only: bool) -> Gutters:
-    left = 0 if width < 50 else 14 if nvml_only and width >= 76 else 8
-    right = 0 if width < 56 else 16 if width < 96 else 19
-    return Gutters(left, right)
-
-
-def strip_columns(scene: Scene) -> int:
-    """Columns of the strip in the scene's arrangement."""
-    place = scene.arrangement.places.get("phase")
-    if place is None:
-        return 1
-    width = place.inside.width
-    sides = gutters(width, nvml_only=_nvml_only(scene))
-    return max(1, width - sides.left - sides.right)
-
-
-class PhasePanel(Panel):
+class PhasePanel(AxisPanel):
     """The signature of the screen: what the time went into, one column a fixed step of it."""
 
     def draw(self, scene: Scene, width: int, height: int) -> Drawing:
         if scene.arrangement.strip == 0:
             return Drawing(Line(), lines=[shares_line(scene, width)])
-        sides = gutters(width, nvml_only=_nvml_only(scene))
-        columns = scene.columns(strip_columns(scene))
+        sides = gutters(scene, width)
+        columns = scene.columns(width - sides.left - sides.right)
         title = Line().add("Phase", scene.palette.dim)
         if not columns:
             return Drawing(title, lines=_waiting(scene, height))
         lines = _strip(scene, columns, sides)
         if scene.arrangement.events:
-            lines.append(_events(scene, columns, sides))
+            lines.append(events_line(scene, columns, sides))
         lines += _measurements(scene, columns, sides, width)
         if scene.arrangement.reason:
             lines.append(_reason(scene, sides, width))
         if scene.arrangement.axis:
-            lines.append(_axis(scene, columns, sides))
+            lines.append(axis_line(scene, columns, sides))
         return Drawing(title, _shares(scene, columns, width), lines)
 
 
@@ -140,7 +117,7 @@ def _interval_shares(phase: Phase, seconds: float) -> dict[str, float]:
 
 def _strip(scene: Scene, columns: Sequence[Column], sides: Gutters) -> list[Line]:
     palette, rows = scene.palette, scene.arrangement.strip
-    painted = paint(columns, rows, palette, _cursor(scene, columns))
+    painted = paint(columns, rows, palette, cursor_column(scene, columns))
     beside = _interval_lines(scene, sides.right, rows)
     lines = []
     for row, cells in enumerate(painted):
@@ -172,63 +149,6 @@ def _interval_lines(scene: Scene, width: int, rows: int) -> list[Line]:
     return lines[:rows]
 
 
-def _cursor(scene: Scene, columns: Sequence[Column]) -> int | None:
-    """The column of the interval under the cursor."""
-    sequence = scene.view.cursor
-    if sequence is None:
-        return None
-    for x, column in enumerate(columns):
-        first, last = column.first_sequence, column.last_sequence
-        if first is not None and last is not None and first <= sequence <= last:
-            return x
-    return None
-
-
-def event_style(scene: Scene, event: Event) -> tuple[str, Style]:
-    """The mark of an event: what needs a person has a colour and a glyph of its own."""
-    palette = scene.palette
-    if event.kind in _ALARMS:
-        return palette.glyphs.critical, palette.critical
-    if event.kind in _WARNINGS:
-        return palette.glyphs.mark, palette.warning
-    if event.kind == "phase-change":
-        return palette.glyphs.change, palette.faint
-    return palette.glyphs.note, palette.dim
-
-
-def _events(scene: Scene, columns: Sequence[Column], sides: Gutters) -> Line:
-    """Marks under the strip; the text of each right of it where that is free, else left of it."""
-    palette, first = scene.palette, columns[0].start
-    marks: dict[int, Event] = {}
-    for item in scene.history.events_between(first, columns[-1].start + scene.step):
-        x = (item.axis - first) // scene.step
-        if x not in marks or marks[x].kind == "phase-change":
-            marks[x] = item.event
-    loud = [x for x in sorted(marks) if marks[x].kind != "phase-change"]
-    pieces: list[tuple[int, Line]] = []
-    free = 0
-    for n, x in enumerate(loud):
-        glyph, style = event_style(scene, marks[x])
-        mark = Line().add(glyph, style)
-        room = (loud[n + 1] if n + 1 < len(loud) else len(columns) + sides.right) - x - 3
-        wanted = cell_len(marks[x].text)
-        if room < wanted and x - free - 1 >= wanted:
-            text = Line().foreign(marks[x].text, palette.dim, wanted).add(" ", palette.base).extend(mark)
-            pieces.append((x - wanted - 1, text))
-            free = x + 2
-        else:
-            if room >= min(wanted, 8):
-                mark.add(" ", palette.base).foreign(marks[x].text, palette.dim, room, palette.glyphs.ellipsis)
-            pieces.append((x, mark))
-            free = x + mark.cells + 1
-    line = Line().add(" " * sides.left, palette.base)
-    quiet = [(x, Line().add(*event_style(scene, marks[x]))) for x in marks if marks[x].kind == "phase-change"]
-    for x, piece in sorted([*pieces, *quiet], key=lambda placed: placed[0]):
-        if line.cells <= sides.left + x:
-            line.to(sides.left + x, palette.base).extend(piece)
-    return line
-
-
 @dataclass(frozen=True, slots=True)
 class _Measurement:
     """One line under the strip: its name, its track, and whether it is a ratio of 1."""
@@ -243,26 +163,8 @@ _NVML = (
     _Measurement("kernel-active", "kernel", True), _Measurement("memory-active", "memory", True),
     _Measurement("power", "power", False),
 )  # fmt: skip
-_LOOK_BACK = 120
-"""Intervals to look back for a GPU figure before none is taken to be known."""
-
 _TOKENS = (_Measurement("prompt", "prompt", False), _Measurement("output", "generation", False))
 _HOST = _Measurement("CPU", "cpu", True)
-
-
-def _nvml_only(scene: Scene) -> bool:
-    """Whether only NVML's fractions of time are known, by the newest interval in which anything was.
-
-    GPUs that do not answer for a while must not change what the lines are of.
-    """
-    tracks = scene.history.tracks
-    row = None if scene.tick is None else tracks.row_of(scene.tick.interval.sequence)
-    for earlier in range(row if row is not None else -1, max(-1, (row or 0) - _LOOK_BACK), -1):
-        if any(tracks.value(earlier, name) is not None for name in ("sm", "dram")):
-            return False
-        if any(tracks.value(earlier, name) is not None for name in ("kernel", "memory")):
-            return True
-    return False
 
 
 def _chosen(scene: Scene) -> tuple[_Measurement, ...]:
@@ -270,15 +172,15 @@ def _chosen(scene: Scene) -> tuple[_Measurement, ...]:
     if tick is None or not tick.interval.gpus:
         sampled = tick is None or tick.interval.host is not None
         return (*((_HOST,) if sampled else ()), *_TOKENS, _Measurement("running", "running", False))
-    return (*(_NVML if _nvml_only(scene) else _ACTIVITY), *_TOKENS)
+    return (*(_NVML if nvml_only(scene) else _ACTIVITY), *_TOKENS)
 
 
 def _measurements(scene: Scene, columns: Sequence[Column], sides: Gutters, width: int) -> list[Line]:
     palette = scene.palette
     tall = scene.arrangement.line_height
     chosen = _chosen(scene)[: scene.arrangement.lines]
-    gaps = [bool(column.gap) and column.first_sequence is None for column in columns]
-    cursor = _cursor(scene, columns)
+    gaps = gaps_of(columns)
+    cursor = cursor_column(scene, columns)
     lines = []
     for measurement in chosen:
         track = LINES.index(measurement.track)
@@ -340,36 +242,3 @@ def _reason(scene: Scene, sides: Gutters, width: int) -> Line:
     if sides.left:
         line.add(f"{'GPU':<{sides.left}}", palette.dim)
     return line.foreign(f"no GPU: {no_gpu_reason(scene)}", palette.text, width - line.cells, palette.glyphs.ellipsis)
-
-
-def _axis(scene: Scene, columns: Sequence[Column], sides: Gutters) -> Line:
-    """Times under the columns they begin, the edge at the right, the cursor's time in bright."""
-    palette, tracks = scene.palette, scene.history.tracks
-    count = len(columns)
-    labels: list[tuple[int, str, Style]] = []
-    cursor = _cursor(scene, columns)
-    edge = (
-        "now"
-        if scene.view.following and scene.mode == "live"
-        else clock(tracks.wall_time(scene.view.end() or columns[-1].start), scene.zone)
-    )
-    if cursor is not None and scene.tick is not None:
-        text = clock(scene.tick.interval.end, scene.zone)
-        labels.append((min(max(0, cursor - len(text) // 2), max(0, count - len(text))), text, palette.strong))
-    labels.append((max(0, count - len(edge)), edge, palette.dim))
-    step = scene.step
-    every = next((s for s in _AXIS_STEPS if s * NANOSECONDS >= step * _AXIS_SPACING), 86400) * NANOSECONDS
-    for x, column in enumerate(columns):
-        wall = tracks.wall_time(column.start + 1) - 1
-        if wall % every < step and not column.empty:
-            labels.append((x, clock(wall - wall % step, scene.zone), palette.dim))
-    line = Line().add(" " * sides.left, palette.base)
-    taken: list[tuple[int, int]] = []
-    chosen = []
-    for x, text, style in labels:
-        if x + len(text) <= count and all(x + len(text) < low or x > high for low, high in taken):
-            taken.append((x, x + len(text)))
-            chosen.append((x, text, style))
-    for x, text, style in sorted(chosen, key=lambda label: label[0]):
-        line.to(sides.left + x, palette.base).add(text, style)
-    return line

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from collectors.model import Tick
 from collectors.sources import SourceStatus
 from dashboard.app import PhasetopApp
-from dashboard.arrange import arrange
 from dashboard.desk import Desk
 from dashboard.palette import ColorMode, palette
+from dashboard.screens.base import Dashboard
+from dashboard.screens.overview import Overview
+from dashboard.screens.table import entry
 from dashboard.state import Deliver, Delivery, Feed
-from dashboard.widgets.engines import EnginesPanel
-from dashboard.widgets.footer import Footer
-from dashboard.widgets.gpus import GpusPanel
-from dashboard.widgets.header import Header
-from dashboard.widgets.host import HostPanel
+from dashboard.widgets.axis import axis_columns
 from dashboard.widgets.panel import Panel
-from dashboard.widgets.phase import PhasePanel
-from dashboard.widgets.scrubber import Scrubber
-from dashboard.widgets.verdict import VerdictPanel
 
-PANELS: tuple[type[Panel], ...] = (
-    Header, PhasePanel, VerdictPanel, GpusPanel, EnginesPanel, HostPanel, Scrubber, Footer,
-)  # fmt: skip
-NAMES = ("header", "phase", "verdict", "gpus", "engines", "host", "scrubber", "footer")
 KEYS = (("space", "pause"), ("?", "help"), ("q", "quit"))
 
 
@@ -72,18 +63,28 @@ def desk_of(
 
 
 def painted(desk: Desk, width: int, height: int) -> list[str]:
-    """The screen of a desk as lines of text, drawn without a terminal."""
-    arrangement = arrange(width, height, desk.facts())
+    """The Overview of a desk as lines of text, drawn without a terminal."""
+    return painted_screen(Overview, desk, width, height)
+
+
+def painted_screen(
+    make: type[Dashboard], desk: Desk, width: int, height: int, prepare: Callable[[Dashboard], None] = lambda _: None
+) -> list[str]:
+    """A screen of a desk as lines of text, drawn without a terminal: every cell belongs to one panel."""
+    screen = make(desk, entry("overview"))
+    prepare(screen)
+    arrangement = screen.wanted(width, height)
     scene = desk.scene(arrangement, KEYS)
+    desk.columns = axis_columns(scene, width, height)
     grid: list[dict[int, str]] = [{} for _ in range(height)]
-    for make, name in zip(PANELS, NAMES, strict=True):
-        place = arrangement.places.get(name)
+    for panel in screen.all_panels:
+        place = arrangement.places.get(panel.name or "")
         if place is None:
             continue
-        rows = make(name).framed(scene, place)
+        rows = panel.framed(scene, place)
         assert len(rows) == place.height
         for y, row in enumerate(rows):
-            assert row.cells == place.width, f"{name}, row {y}: {row.cells} cells of {place.width}"
+            assert row.cells == place.width, f"{panel.name}, row {y}: {row.cells} cells of {place.width}"
             grid[place.y + y][place.x] = "".join(text for text, _, _ in row.runs)
     return ["".join(row[x] for x in sorted(row)) for row in grid]
 

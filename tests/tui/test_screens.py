@@ -29,7 +29,7 @@ def test_the_overview_at_120x40_says_everything() -> None:
     text = screen(seconds=250)
     for said in (
         "phasetop  node-17  8 × H100 80GB HBM3  vLLM 0.11.0  llama-3.1-70b", "● live  1 s", "UTC",
-        "─ Phase ─", "last 2 min 58 s   prefill", "engine restart", "▲ power cap 38 s", "╱╱╱",
+        "─ Phase ─", "last 2 min 54 s   prefill", "engine restart", "▲ power cap 38 s", "╱╱╱",
         "SM ", "tensor ", "DRAM ", "prompt ", "output ", "TB/s", "tok/s", " now ",
         "─ Verdict ─", "and bound by memory bandwidth", "provisional   medium confidence   ±8 points",
         "→ more concurrent sequences", "─ GPUs ─", "8 of 8",
@@ -74,7 +74,7 @@ def test_a_machine_without_gpus_says_so_in_one_line() -> None:
     status = SourceStatus("gpu", "missing", "libnvidia-ml.so.1 not found")
     lines = painted(desk_of(Wave(gpus=0).ticks(60), statuses=[status]), 120, 40)
     assert [line for line in lines if "libnvidia" in line] == [
-        f"│ {'GPU     no GPU: libnvidia-ml.so.1 not found':<116} │"
+        f"│ {'GPU       no GPU: libnvidia-ml.so.1 not found':<116} │"
     ]
     text = "\n".join(lines)
     assert "GPUs" not in text
