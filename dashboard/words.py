@@ -106,7 +106,7 @@ def missing_reason(scene: Scene) -> str | None:
     if scene.tick is None:
         return None
     for gap in scene.tick.interval.gaps:
-        if gap.source != "gpu":
+        if gap.source != "gpu" and not gap.source.startswith("gpu "):
             return f"{gap.source}: {gap.reason}"
     if not scene.tick.interval.engines:
         return "no serving engine" + (" was found on this host" if scene.playback is None else " in this recording")

@@ -111,7 +111,10 @@ def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched
 @pytest.mark.parametrize(
     ("lines", "field"),
     [
-        (("value@0 power_mw 4294967295", "field@0 83 3"), "power_watts"),
+        (
+            ("value@0 power_mw 4294967295", "field@0 83 3", "fail@0 nvmlDeviceGetTotalEnergyConsumption 3"),
+            "power_watts",
+        ),
         (("value@0 celsius 255",), "temperature_celsius"),
         (("value@0 memory_celsius 255",), "memory_temperature_celsius"),
         (("metric@0 10 nan",), "dram_active_ratio"),
@@ -197,6 +200,13 @@ def test_an_old_driver_without_the_new_symbols_tells_what_it_has(
     assert gpu["pcie_link_width"] == 16.0
 
 
+def test_the_odd_process_list_of_the_first_r535_drivers_is_read_by_its_own_layout(tmp_path: Path) -> None:
+    stub = stub_or_skip(tmp_path, ("nvmlDeviceGetRunningProcessDetailList",))
+    stub.script("gpus 1", STEADY, "value r535_processes 1", "process 4711 1000", "process 815 2000")
+    (gpu,) = once(stub, tmp_path)["gpus"]
+    assert {process["pid"]: process["memory_bytes"] for process in gpu["processes"]} == {4711: 1000.0, 815: 2000.0}
+
+
 def test_once_tells_of_a_fault_as_of_everything_else(tmp_path: Path) -> None:
     stub = stub_or_skip(tmp_path)
     stub.script("gpus 2", STEADY, "fail@1 nvmlDeviceGetMemoryInfo_v2 15", f"process@0 {os.getpid()} 1000")
@@ -209,8 +219,8 @@ def test_once_tells_of_a_fault_as_of_everything_else(tmp_path: Path) -> None:
 def once(stub: Stub, directory: Path) -> dict[str, Any]:
     """What `phasetop once --json` prints."""
     environment = {
-        **os.environ, **stub.environment, "PHASETOP_NVML_LIBRARY": str(stub.library), "PHASETOP_ENGINE_DISCOVER": "no",
-        "PHASETOP_GPU_DISCOVER": "no", "XDG_CONFIG_HOME": str(directory),
+        **os.environ, **stub.environment, "PHASETOP_GPU_NVML_LIBRARY": str(stub.library), "PHASETOP_GPU_DISCOVER": "no",
+        "PHASETOP_ENGINE_DISCOVER": "no", "XDG_CONFIG_HOME": str(directory),
     }  # fmt: skip
     command = [sys.executable, "-c", "from dashboard.cli import run; run()", "once", "--json"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)

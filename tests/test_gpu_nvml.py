@@ -128,6 +128,7 @@ DISTINCT_EXPECTED = {
     "energy_joules": 555.0,
     "temperature_celsius": 63.0,
     "temperature_limit_celsius": 87.0,
+    "memory_temperature_limit_celsius": 95.0,
     "memory_temperature_celsius": 77.0,
     "sm_clock_hertz": 1755e6,
     "sm_clock_max_hertz": 1980e6,
@@ -155,7 +156,8 @@ DISTINCT_EXPECTED = {
     "tensor_peak_flops_per_second": 989e12,
 }
 FIXED = (
-    "gpus 1", "value used 61e9", "value total 85e9", "value limit_mw 650000", "value power_mw 556000", DISTINCT,
+    "gpus 1", "value memory_threshold 95", "value used 61e9", "value total 85e9", "value limit_mw 650000",
+    "value power_mw 556000", DISTINCT,
     "value ecc_corrected 12", "value ecc_uncorrected 3", "value remapped_corrected 4", "value remapped_uncorrected 2",
     "value remap_pending 1", "value recovery 1", "value link_generation 4", "value link_width 8",
 )  # fmt: skip
@@ -192,10 +194,20 @@ def test_without_gpm_link_rates_come_from_counters_and_activity_is_missing(rig: 
 
 
 def test_a_pcie_counter_that_may_be_only_32_bits_wide_gives_no_rate(rig: Rig) -> None:
-    rig.open(*FIXED, "value gpm_support 0", "since 999", at=1000.0)
+    rig.open(*FIXED, "value gpm_support 0", "value pcie_narrow 1", "since 999", at=1000.0)
     reading = rig.reading(1001.0)
     assert reading.pcie_tx_bytes_per_second is None
     assert reading.nvlink_tx_bytes_per_second == pytest.approx(303 * MIB)
+
+
+def test_a_pcie_counter_of_64_bits_is_believed_until_it_is_seen_to_go_round_early(rig: Rig) -> None:
+    script = (*FIXED, "value gpm_support 0", "value pcie_wraps 1", "since 999")
+    rig.open(*script, at=1000.0)
+    assert rig.reading(1001.0).pcie_tx_bytes_per_second == pytest.approx(101 * MIB)
+    rates = [rig.reading(1001.0 + second).pcie_tx_bytes_per_second for second in range(1, 60)]
+    gone_round = rates.index(None)
+    assert rates[:gone_round] == pytest.approx([101 * MIB] * gone_round)
+    assert set(rates[gone_round:]) == {None}
 
 
 def test_a_lost_gpu_keeps_its_row_and_the_others_go_on(rig: Rig) -> None:
@@ -362,10 +374,65 @@ def test_power_without_its_field_is_the_mean_of_the_energy_counter(rig: Rig) -> 
 
 
 def test_power_without_field_and_counter_is_the_drivers_own_mean(rig: Rig) -> None:
-    rig.open("gpus 1", "field 186 3", "field 83 3", "value power_mw 321000")
+    nothing_else = ("field 186 3", "field 83 3", "fail nvmlDeviceGetTotalEnergyConsumption 3")
+    rig.open("gpus 1", *nothing_else, "value power_mw 321000")
     rig.sample(1001.0)
     reading = rig.reading(1002.0)
     assert (reading.power_watts, reading.energy_joules) == (321.0, None)
+
+
+@pytest.mark.parametrize("way", ["fail nvmlDeviceGetFieldValues 3", "fail nvmlDeviceGetFieldValues 13"])
+def test_a_driver_without_field_values_tells_the_same_by_its_functions(rig: Rig, way: str) -> None:
+    rig.open(*FIXED, way, "value power_mw 321000", "value reasons 4")
+    rig.sample(1001.0)
+    reading = rig.reading(1002.0)
+    assert (reading.energy_joules, reading.power_watts) == pytest.approx((555.0, 555.0))
+    assert (reading.throttle_power_ratio, reading.throttle_thermal_ratio) == (1.0, 0.0)
+    assert (reading.ecc_uncorrected_errors, reading.row_remap_pending) == (0.0, 0.0)
+
+
+def test_trouble_that_should_pass_and_does_not_lets_another_call_stand_in(rig: Rig) -> None:
+    trouble = ("field 186 27", "field 83 27", "fail nvmlDeviceGetTotalEnergyConsumption 3", "value power_mw 321000")
+    rig.open("gpus 1", *trouble)
+    assert rig.reading(1001.0).power_watts is None
+    for second in range(2, 8):
+        reading = rig.reading(1000.0 + second)
+    assert reading.power_watts == 321.0
+    assert rig.reading(1030.0, "value power_mw 654000").power_watts == 654.0
+
+
+def test_what_a_driver_leaves_untouched_in_an_answer_is_no_answer(rig: Rig) -> None:
+    rig.open("gpus 1", "value sm 0.5", "value dram 0.5")
+    assert rig.reading(1001.0).dram_active_ratio == 0.5
+    later = rig.reading(1002.0, "leave 10")
+    assert (later.sm_active_ratio, later.dram_active_ratio) == (0.5, None)
+
+
+def test_gpm_without_one_figure_for_some_rounds_is_not_the_source(rig: Rig) -> None:
+    rig.open("gpus 1")
+    nothing = tuple(f"metric {metric} nan" for metric in (1, 2, 3, 5, 10))
+    sources = [rig.reading(1000.0 + second, *nothing).source for second in range(1, 7)]
+    assert sources == ["gpm"] * 4 + ["nvml"] * 2
+    assert "without figures" in "".join(rig.sample(1007.0, *nothing)["notes"].values())
+    assert rig.reading(1008.0).source == "gpm"
+
+
+def test_gpm_comes_back_with_mig_switched_off(rig: Rig) -> None:
+    rig.open("gpus 1")
+    for second in range(1, 22):
+        divided = rig.reading(1000.0 + second, "mig@0 9 16 9728 1g.10gb", "fail nvmlGpmSampleGet 3")
+    assert (divided.instances, divided.source) == (1.0, "nvml")
+    for second in range(22, 44):
+        whole = rig.reading(1000.0 + second)
+    assert (whole.instances, whole.source) == (None, "gpm")
+
+
+def test_a_handle_may_become_invalid_again_after_a_while(rig: Rig) -> None:
+    rig.open("gpus 1")
+    for begin in (1001.0, 1101.0):
+        rig.sample(begin, "fail nvmlDeviceGetUtilizationRates 2")
+        assert rig.reading(begin + 1).kernel_active_ratio is not None
+    assert rig.calls("nvmlDeviceGetHandleByUUID") == 2
 
 
 def test_unknown_errors_to_everything_mean_a_lost_gpu(rig: Rig) -> None:
@@ -440,22 +507,34 @@ def test_processes_come_with_their_memory(rig: Rig) -> None:
     assert sample["processes"] == [(4711, uuids[0], 30e9), (4711, uuids[1], 20e9), (815, uuids[1], 1e9)]
 
 
+def test_an_older_driver_lists_its_processes_too(rig: Rig) -> None:
+    rig.open("gpus 1", "process 4711 1000", "fail nvmlDeviceGetComputeRunningProcesses_v3 13")
+    assert [pid for pid, _, _ in rig.sample(1001.0)["processes"]] == [4711]
+
+
+def test_more_processes_than_there_was_room_for_are_all_listed(rig: Rig) -> None:
+    rig.open("gpus 1", *(f"process {pid} 1" for pid in range(1, 65)), *(f"process {pid} 1" for pid in range(65, 129)))
+    assert len(rig.sample(1001.0)["processes"]) == 128
+
+
 def test_a_process_list_that_makes_no_sense_is_not_believed(rig: Rig) -> None:
     rig.open("gpus 1", "process 4711 1000", "process 4294967295 1000")
     assert rig.sample(1001.0)["processes"] == []
 
 
 def test_a_round_makes_at_most_eight_calls_per_gpu_and_none_that_is_slow_or_changes_anything(rig: Rig) -> None:
-    rig.open("gpus 8", "field 271 3", "process 4711 1000")  # one counter missing: the reasons are asked too
+    rig.open("gpus 8", "process 4711 1000")
     rig.sample(1001.0)
     before = rig.stub.calls()
     for tick in range(100):
         rig.sample(1002.0 + tick)
     made = {symbol: count - before.get(symbol, 0) for symbol, count in rig.stub.calls().items()}
-    # ten slow looks in 100 s: health in one batch of field values, and a process list takes two calls
+    # ten slow looks in 100 s: health in one batch of field values
     looks = 8 * 10
     slow = {
-        "nvmlDeviceGetComputeRunningProcesses_v3": 2 * looks,
+        "nvmlDeviceGetComputeRunningProcesses_v3": looks,
+        "nvmlDeviceGetMPSComputeRunningProcesses_v3": looks,
+        "nvmlDeviceGetGraphicsRunningProcesses_v3": looks,
         "nvmlDeviceGetEnforcedPowerLimit": looks,
         "nvmlDeviceGetPersistenceMode": looks,
         "nvmlDeviceGetCurrPcieLinkGeneration": looks,
@@ -464,6 +543,7 @@ def test_a_round_makes_at_most_eight_calls_per_gpu_and_none_that_is_slow_or_chan
     }
     assert {symbol: made.pop(symbol) for symbol in slow} == slow
     made["nvmlDeviceGetFieldValues"] -= looks
+    assert made.pop("nvmlDeviceGetCount_v2") == 10  # is there a new one?
     assert sum(made.values()) == 8 * 8 * 100
     changing = ("Set", "Clear", "Reset", "Create", "Modify")
     forbidden = [symbol for symbol in rig.stub.calls() if symbol.removeprefix("nvmlDevice").startswith(changing)]
@@ -482,12 +562,13 @@ def test_health_is_looked_at_every_ten_seconds_and_what_cannot_be_is_missing(rig
 
 def test_health_that_a_gpu_does_not_have_is_asked_once(rig: Rig) -> None:
     none = tuple(f"field {field} 3" for field in (3, 4, 142, 143, 144, 145, 230))
-    rig.open("gpus 1", *none, "fail nvmlDeviceGetPersistenceMode 3")
+    functions = ("nvmlDeviceGetPersistenceMode", "nvmlDeviceGetTotalEccErrors", "nvmlDeviceGetRemappedRows")
+    rig.open("gpus 1", *none, *(f"fail {function} 3" for function in functions))
     for at in range(1001, 1062):
         reading = rig.reading(float(at))
     assert reading.ecc_corrected_errors is reading.row_remap_pending is reading.persistence_mode is None
     assert reading.recovery_action is None
-    assert rig.calls("nvmlDeviceGetPersistenceMode") == 1
+    assert [rig.calls(function) for function in functions] == [1, 1, 1]
     # The driver refuses a batch as a whole when it refuses every value in it: other fields go on.
     assert reading.power_watts is not None
     assert reading.energy_joules is not None

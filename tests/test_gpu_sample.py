@@ -104,7 +104,9 @@ def test_joining_with_a_lost_gpu_leaves_it_lost() -> None:
 def test_a_gpu_that_a_new_reader_does_not_see_any_more_keeps_its_row_as_lost() -> None:
     seen = GpuReading(uuid="GPU-2", index=1, name="NVIDIA L4", power_watts=60.0)
     found = with_lost(sample(GpuReading(uuid="GPU-1")), {"GPU-2": seen})
-    assert found.readings[1] == GpuReading(uuid="GPU-2", index=1, name="NVIDIA L4", state="lost")
+    assert found.readings[1] == GpuReading(
+        uuid="GPU-2", index=1, name="NVIDIA L4", state="lost", note="NVML does not show this GPU any more"
+    )
 
 
 def test_an_instance_that_was_unmade_is_not_lost_but_one_of_a_lost_gpu_is() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -83,15 +84,16 @@ class World:
             self.child.inbox += messages
         return self.supervisor.step(wanted)[0]
 
-    def starts_within(self, seconds: float) -> list[float]:
-        """When children were started, in seconds from now, with each of them failing at once."""
+    def starts_within(self, seconds: float, *, silent: bool = False) -> list[float]:
+        """When children were started, in seconds from now, with each of them failing at once or saying nothing."""
         begin, starts = self.now, []
         while self.now - begin < seconds:
             before = len(self.children)
             self.step(after=0.5)
             if len(self.children) > before:
                 starts.append(self.now - begin)
-                self.step(NO_DRIVER)
+                if not silent:
+                    self.step(NO_DRIVER)
         return starts
 
 
@@ -163,11 +165,31 @@ def test_starting_has_more_time_than_answering(world: World) -> None:
     assert world.supervisor.status == "NVML has not answered for 30 s; restarting its reader"
 
 
-def test_retries_grow_from_one_second_to_a_minute(world: World) -> None:
+def test_retries_are_seconds_apart_at_first_and_grow_to_a_minute_after_ten(world: World) -> None:
     world.step()
     world.step(NO_DRIVER)
     assert world.supervisor.status == "the NVIDIA driver is not loaded"
-    assert world.starts_within(300.0) == [1.0, 3.0, 7.0, 15.0, 31.0, 63.0, 123.0, 183.0, 243.0]
+    starts = world.starts_within(1000.0)
+    assert starts[:5] == [1.0, 3.0, 7.0, 12.0, 17.0]
+    pauses = [later - earlier for earlier, later in pairwise(starts)]
+    assert {pause for start, pause in zip(starts, pauses, strict=False) if 7.0 <= start < 595.0} == {5.0}
+    assert [pause for pause in pauses if pause > 5.0][:5] == [10.0, 20.0, 40.0, 60.0, 60.0]
+
+
+def test_where_nvml_was_ready_at_once_before_it_is_not_waited_for_as_long_again(world: World) -> None:
+    world.step()
+    world.step(READY, SAMPLE)
+    world.step(wanted=True)
+    world.step(after=7.0)
+    assert world.starts_within(40.0, silent=True)[:3] == [1.0, 11.0, 23.0]
+
+
+def test_where_nvml_took_its_time_before_it_is_waited_for_as_long_again(world: World) -> None:
+    world.step()
+    world.step(READY, SAMPLE, after=5.0)
+    world.step(wanted=True)
+    world.step(after=7.0)
+    assert world.starts_within(40.0, silent=True)[:2] == [1.0, 33.0]
 
 
 def test_a_reader_that_worked_for_a_minute_is_replaced_at_once_again(world: World) -> None:
@@ -193,7 +215,7 @@ def test_without_a_library_nothing_is_started_until_something_changes(world: Wor
 def test_a_driver_that_is_seen_to_change_is_tried_before_its_turn(world: World) -> None:
     world.step()
     world.step(NO_DRIVER)
-    world.starts_within(31.5)
+    world.starts_within(1001.0)
     world.probed = "a driver"
     assert world.starts_within(6.0)
 

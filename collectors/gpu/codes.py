@@ -38,6 +38,7 @@ _GONE_REASONS = {
 }
 _GPU_REASONS = {
     NO_PERMISSION: "no permission to open this GPU",
+    NOT_FOUND: "this GPU is not there",
     8: "this GPU's power cables are not attached",
     11: "the driver has an interrupt problem with this GPU",
     14: "this GPU's information ROM is corrupted",

@@ -16,6 +16,7 @@ from collectors.gpu.health import Health
 from collectors.gpu.limits import memory_of, within
 from collectors.gpu.mig import GPM_GIVEN_UP, Instances
 from collectors.gpu.nvml import Funnel, GpuLost
+from collectors.gpu.tenants import Processes
 
 TYPE_CHECKING = False  # the module typing would cost the child half a megabyte
 if TYPE_CHECKING:
@@ -32,14 +33,14 @@ _SM_CLOCK = 1
 _MEMORY_CLOCK = 2
 _CORE_SENSOR = 0
 _SLOWDOWN_THRESHOLD = 1
+_MEMORY_THRESHOLD = 2
 
 _WATTS_LIMIT = 10_000.0  # 0xFFFFFFFF milliwatts and the like are not power
 _CELSIUS_LIMIT = 150.0
 _MEGAHERTZ_LIMIT = 50_000.0
-_BYTES_LIMIT = 1e15
 _PCIE_RATE_LIMIT = 5e11
 _REFRESH_SECONDS = 0.2  # a counter of nanoseconds may run ahead of the window by one refresh of it
-_WIDE_COUNTER = 2**32
+_NARROW_COUNTER = 2**32
 
 # Clock event reasons, the fallback for the counters of nanoseconds.
 _SOFTWARE_POWER_CAP = 0x4
@@ -47,8 +48,6 @@ _HARDWARE_SLOWDOWN = 0x8
 _SOFTWARE_THERMAL = 0x20
 _HARDWARE_THERMAL = 0x40
 _POWER_BRAKE = 0x80
-
-_HIGHEST_PID = 4_194_304  # the kernel's own limit
 
 
 class Device:
@@ -60,6 +59,8 @@ class Device:
         self.name: str | None = None
         self.lost_to: int | None = None
         """The error code that took this GPU away; None while it answers."""
+        self.failure: str | None = None
+        """What went wrong in reading it, where that is no code of NVML's."""
         self.processes: list[tuple[int, str, float | None]] = []
         """(pid as the host numbers it, UUID of this GPU or of its instance, bytes there) of the compute processes."""
         self._nvml = nvml
@@ -79,13 +80,15 @@ class Device:
         self._gpm = Gpm(self._funnel)
         self._batch = FieldBatch(self._funnel)
         self._health = Health(self._funnel)
+        self._processes = Processes(self._funnel)
         self._instances = Instances(self._nvml, self.uuid, self._clock, self._beat)
         self._counters: dict[int, float] = {}
         self._counted_at: float | None = None
-        self._wide: set[int] = set()
+        self._wrapping: set[int] = set()
+        self._bits: dict[str, float] = {}
         self._values: Values = {}
         self._gauges: Values = {}
-        self.lost_to = None
+        self.lost_to = self.failure = None
         self.name = self._funnel.ask("nvmlDeviceGetName", handle) or self.name
         self._facts = self._read_facts()
         self._memory()  # before GPM: see mig.py
@@ -98,7 +101,7 @@ class Device:
     def note(self) -> str | None:
         """Why this GPU's figures are missing or not the best there could be, in one line."""
         if self.lost_to is not None:
-            return gpu_reason(self.lost_to)
+            return self.failure or gpu_reason(self.lost_to)
         return GPM_GIVEN_UP if self._instances.gpm_given_up else self._gpm.reason
 
     @property
@@ -107,9 +110,9 @@ class Device:
         own = {self.uuid: self.note} if self.note else {}
         return own if self.lost_to is not None else {**self._instances.notes(), **own}
 
-    def lose(self, code: int) -> None:
+    def lose(self, code: int, failure: str | None = None) -> None:
         """Forget the handle and everything that hung on it. The row stays."""
-        self.lost_to = code
+        self.lost_to, self.failure = code, failure
         self._handle = None
         self.processes = []
         try:
@@ -127,6 +130,7 @@ class Device:
         self._instances.edge(self._handle)
         fields = fv.ALWAYS if self._gpm.works else fv.ALWAYS + fv.LINKS
         answers = self._batch.read(self._handle, fields)
+        self._energy_where_no_field_tells(answers)
         window = None if self._counted_at is None else now - self._counted_at
         before, self._counters, self._counted_at = self._counters, answers, now
         self._values["power_watts"] = within(_scaled(answers.get(fv.POWER_MILLIWATTS), 1e-3), 0.0, _WATTS_LIMIT)
@@ -160,8 +164,8 @@ class Device:
         was_divided = self._instances.is_on
         self._instances.look(self._funnel, self._handle, self._values.get("memory_total_bytes"))
         if self._instances.is_on != was_divided:
-            self._funnel.forget()  # what a GPU answers differs with MIG on and off
-        self._processes()
+            self._begin_anew()
+        self._look_at_processes()
 
     def readings(self) -> list[Values]:
         """This GPU and its instances: fields of GpuReading, and what the peaks need.
@@ -171,7 +175,7 @@ class Device:
         identity: Values = {"uuid": self.uuid, "index": self.index, "name": self.name}
         if self.lost_to is not None:
             return [{**identity, "state": "lost"}, *self._instances.rows(self.index, "lost")]
-        source = "gpm" if self._gpm.works and not self._instances.gpm_given_up else "nvml"
+        source = "gpm" if self._gpm.gives and not self._instances.gpm_given_up else "nvml"
         if self._instances.is_on:
             identity["instances"] = len(self._instances)
         own = {**identity, "state": "ok", "source": source, **self._facts, **self._gauges, **self._values}
@@ -186,7 +190,16 @@ class Device:
             "memory_clock_max_hertz": _hertz(ask("nvmlDeviceGetMaxClockInfo", handle, _MEMORY_CLOCK)),
             "memory_bus_bits": within(ask("nvmlDeviceGetMemoryBusWidth", handle), 1, 65536),
             "temperature_limit_celsius": self._temperature_limit(),
+            "memory_temperature_limit_celsius": within(self._threshold(_MEMORY_THRESHOLD), 40.0, _CELSIUS_LIMIT),
         }
+
+    def _threshold(self, which: int) -> float | None:
+        """NVML has several thresholds, and what it lacks of one it may have of another."""
+        what = f"nvmlDeviceGetTemperatureThreshold {which}"
+        limit: float | None = self._funnel.ask_by(
+            what, self._nvml.nvmlDeviceGetTemperatureThreshold, self._handle, which
+        )
+        return limit
 
     def _temperature_limit(self) -> float | None:
         """The core temperature at which clocks are reduced.
@@ -194,7 +207,7 @@ class Device:
         From Ada on NVML gives no thresholds but margins: `margin` degrees are left until the
         highest operating temperature, and the slowdown comes at `slowdown` (below 0) of margin.
         """
-        limit = self._funnel.ask("nvmlDeviceGetTemperatureThreshold", self._handle, _SLOWDOWN_THRESHOLD)
+        limit = self._threshold(_SLOWDOWN_THRESHOLD)
         if limit is None:
             now = self._core_temperature()
             margin = self._funnel.ask("nvmlDeviceGetMarginTemperature", self._handle)
@@ -205,6 +218,12 @@ class Device:
         return within(limit, 40.0, _CELSIUS_LIMIT)
 
     # -- each round
+
+    def _begin_anew(self) -> None:
+        """Ask everything again: what a GPU answers differs with MIG on and off."""
+        self._funnel.forget()
+        self._gpm.close()
+        self._gpm = Gpm(self._funnel)
 
     def _renew_a_suspect_handle(self) -> None:
         if self._funnel.handle_is_suspect:
@@ -227,7 +246,7 @@ class Device:
             values["power_watts"] = values["energy_joules"] / window
         self._throttling(grown, window)
         if not self._gpm.works:
-            self._link_rates(grown, window)
+            self._link_rates(grown, window, before)
 
     def _throttling(self, grown: Callable[[int], float | None], window: float) -> None:
         """Shares of the window by cause. Causes of one kind may overlap: the longest counts."""
@@ -243,14 +262,13 @@ class Device:
             "throttle_thermal_ratio": share(fv.SOFTWARE_THERMAL_NS, fv.HARDWARE_THERMAL_NS),
             "throttle_hardware_ratio": share(fv.POWER_BRAKE_NS),
         }
-        if None in shares.values() and self._counters_of_throttling_are_missing():
-            bits = self._event_reasons()
-            shares = {name: bits.get(name) if value is None else value for name, value in shares.items()}
+        earlier, self._bits = self._bits, self._event_reasons()
+        for name, value in shares.items():
+            bit = self._bits.get(name)
+            # A counter that stood still while the reason was given at both ends does not count.
+            if value is None or (value == 0.0 and bit and earlier.get(name)):
+                shares[name] = bit
         self._values.update(shares)
-
-    def _counters_of_throttling_are_missing(self) -> bool:
-        counters = (fv.POWER_CAP_NS, fv.SOFTWARE_THERMAL_NS, fv.HARDWARE_THERMAL_NS, fv.POWER_BRAKE_NS)
-        return not all(self._funnel.usable(fv.question(field)) for field in counters)
 
     def _event_reasons(self) -> dict[str, float]:
         """What holds the clocks down at this moment, as a share of 0 or 1 of the window."""
@@ -269,17 +287,24 @@ class Device:
             "throttle_hardware_ratio": float(bool(hardware)),
         }
 
-    def _link_rates(self, grown: Callable[[int], float | None], window: float) -> None:
+    def _link_rates(self, grown: Callable[[int], float | None], window: float, before: dict[int, float]) -> None:
         values = self._values
         for name, field in (("nvlink_tx", fv.NVLINK_TX_KIBIBYTES), ("nvlink_rx", fv.NVLINK_RX_KIBIBYTES)):
             values[f"{name}_bytes_per_second"] = within(_scaled(grown(field), 1024 / window), 0.0, 1e13)
         for name, field in (("pcie_tx", fv.PCIE_TX_BYTES), ("pcie_rx", fv.PCIE_RX_BYTES)):
-            # A counter of 32 bits would wrap within a tenth of a second under load and show too
-            # little. Only one that has been seen above that is known to be wider.
-            if self._counters.get(field, 0.0) >= _WIDE_COUNTER:
-                self._wide.add(field)
-            rate = _scaled(grown(field), 1 / window) if field in self._wide else None
+            rate = _scaled(self._pcie_bytes(grown(field), field, before), 1 / window)
             values[f"{name}_bytes_per_second"] = within(rate, 0.0, _PCIE_RATE_LIMIT)
+
+    def _pcie_bytes(self, grown: float | None, field: int, before: dict[int, float]) -> float | None:
+        """What a counter that may be one of 32 bits has grown by; None where it may have gone round more than once.
+
+        Under load such a counter goes round several times a second, and what it shows then is too little.
+        One that comes as 64 bits and was never seen to go round below 2^32 is taken at its word.
+        """
+        if grown is None and before.get(field, _NARROW_COUNTER) < _NARROW_COUNTER and field in self._counters:
+            self._wrapping.add(field)
+        wide = self._counters.get(field, 0.0) >= _NARROW_COUNTER or self._batch.is_wide(field)
+        return grown if wide and field not in self._wrapping else None
 
     def _utilisation(self) -> None:
         rates = self._funnel.ask("nvmlDeviceGetUtilizationRates", self._handle)
@@ -292,9 +317,15 @@ class Device:
 
     def _power_where_no_field_tells(self) -> None:
         """A mean over the last second on Ampere and newer, so only where there is nothing better."""
-        if self._values.get("power_watts") is None and not self._funnel.usable(fv.question(fv.POWER_MILLIWATTS)):
+        if self._values.get("power_watts") is None and not self._batch.gives(fv.POWER_MILLIWATTS):
             power = self._funnel.ask("nvmlDeviceGetPowerUsage", self._handle)
             self._values["power_watts"] = within(_scaled(power, 1e-3), 0.0, _WATTS_LIMIT)
+
+    def _energy_where_no_field_tells(self, answers: dict[int, float]) -> None:
+        if not self._batch.gives(fv.ENERGY_MILLIJOULES):
+            energy = self._funnel.ask("nvmlDeviceGetTotalEnergyConsumption", self._handle)
+            if energy is not None:
+                answers[fv.ENERGY_MILLIJOULES] = float(energy)
 
     def _sm_clock(self) -> None:
         self._values["sm_clock_hertz"] = _hertz(self._funnel.ask("nvmlDeviceGetClockInfo", self._handle, _SM_CLOCK))
@@ -315,25 +346,11 @@ class Device:
             )
         )
 
-    def _processes(self) -> None:
-        """Compute processes; none at all when the list does not make sense.
-
-        Some drivers laid the list's entries out differently under the same version number, and
-        what was read then were other fields' bytes.
-        """
-        entries = self._funnel.ask("nvmlDeviceGetComputeRunningProcesses", self._handle) or ()
-        found = [
-            (
-                int(entry.pid),
-                self._instances.uuid_of(getattr(entry, "gpuInstanceId", None)) or self.uuid,
-                entry.usedGpuMemory,
-            )
-            for entry in entries
+    def _look_at_processes(self) -> None:
+        entries = self._processes.read(self._handle)
+        self.processes = [
+            (pid, self._instances.uuid_of(instance) or self.uuid, used) for pid, instance, used in entries
         ]
-        if all(0 < pid <= _HIGHEST_PID and (used is None or 0 <= used < _BYTES_LIMIT) for pid, _, used in found):
-            self.processes = found
-        else:
-            self.processes = []
 
 
 def _scaled(value: float | None, factor: float) -> float | None:

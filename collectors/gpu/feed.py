@@ -79,7 +79,12 @@ class GpuFeed:
             return self._stale(edge)
         age = max(0.0, edge - sample.started)
         self._known = tuple(changed(reading, {"age_seconds": age}) for reading in sample.readings)
-        return Harvest(gpus=self._known, processes=sample.processes, gpu_processes=self._described(sample, edge))
+        return Harvest(
+            gpus=self._known,
+            processes=sample.processes,
+            gpu_processes=self._described(sample, edge),
+            gaps=tuple(_loss(reading) for reading in sample.readings if reading.state == "lost"),
+        )
 
     def status(self) -> Sequence[SourceStatus]:
         trouble = self._reader.status
@@ -121,13 +126,18 @@ class GpuFeed:
         if not self._known or self._seen is None:
             return Harvest()
         age = max(0.0, edge - self._seen.started)
+        reason = self._reader.status or f"NVML has not answered for {age:.1f} s"
         gpus = tuple(
             GpuReading(
                 uuid=known.uuid, index=known.index, name=known.name, source=known.source,
                 state="lost" if known.state == "lost" else "stale", age_seconds=age,
                 parent=known.parent, instance=known.instance, instances=known.instances,
+                note=known.note if known.state == "lost" else reason,
             )
             for known in self._known
         )  # fmt: skip
-        reason = self._reader.status or f"NVML has not answered for {age:.1f} s"
         return Harvest(gpus=gpus, processes=self._seen.processes, gaps=(Gap(NAME, reason),))
+
+
+def _loss(reading: GpuReading) -> Gap:
+    return Gap(f"{NAME} {reading.uuid}", reading.note or "this GPU does not answer")

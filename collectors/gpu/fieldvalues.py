@@ -55,6 +55,7 @@ _SCOPES = {NVLINK_TX_KIBIBYTES: _ALL_LINKS, NVLINK_RX_KIBIBYTES: _ALL_LINKS}
 # nvmlFieldValue_t: field, scope, timestamp, latency, value type, return code, a union of 8 bytes
 _ENTRY = struct.Struct("@IIqqII8s")
 _TYPES = tuple(struct.Struct(f"@{code}") for code in "dILQqiH")  # what the union holds, by value type
+_WIDE = 3  # the value type of 64 bits without sign
 _BATCH = "nvmlDeviceGetFieldValues"
 
 
@@ -76,6 +77,16 @@ class FieldBatch:
         self._asked: tuple[int, ...] = ()
         self._array: Any = None
         self._blank = b""
+        self._wide: set[int] = set()
+        self._refusal = 0
+
+    def gives(self, field: int) -> bool:
+        """Whether asking for this field makes sense now; where not, another call may stand in for it."""
+        return self._funnel.usable(_BATCH) and self._funnel.usable(_QUESTIONS[field])
+
+    def is_wide(self, field: int) -> bool:
+        """Whether the last answer came as a number of 64 bits."""
+        return field in self._wide
 
     def read(self, handle: Any, fields: Iterable[int]) -> dict[int, float]:
         """The fields that were answered, in NVML's own units. Raises GpuLost or NvmlGone."""
@@ -93,7 +104,7 @@ class FieldBatch:
     def _allocate(self, wanted: tuple[int, ...]) -> None:
         """What the driver leaves alone must not look like an answer, hence the code in every entry."""
         entries = [(field, _SCOPES.get(field, 0)) for field in (*wanted, 0)]
-        self._blank = b"".join(_ENTRY.pack(field, scope, 0, 0, 0, NOT_READY, b"") for field, scope in entries)
+        self._blank = b"".join(_ENTRY.pack(field, scope, 0, 0, _WIDE, NOT_READY, b"") for field, scope in entries)
         self._array = (self._funnel.nvml.c_nvmlFieldValue_t * len(entries))()
         self._asked = wanted
 
@@ -104,8 +115,9 @@ class FieldBatch:
         code = function(handle, ctypes.c_int(len(self._asked)), self._array)
         if code not in NEVER or code == FUNCTION_NOT_FOUND:
             nvml._nvmlCheckReturn(code)
-        # Otherwise every value was refused, as a card without ECC does to the health fields: each
-        # entry says so of itself, and the call stays good for other fields.
+        # Otherwise every value was refused, as a card without ECC does to the health fields: each entry says so
+        # of itself, or was not touched and means the same, and the call stays good for other fields.
+        self._refusal = code
         return True
 
     def _answers(self) -> dict[int, float]:
@@ -113,9 +125,13 @@ class FieldBatch:
         announced = memoryview(self._array).cast("B")[: len(self._asked) * _ENTRY.size]
         for field, _, _, _, kind, code, raw in _ENTRY.iter_unpack(announced):
             if code != 0:
-                self._funnel.refused(question(field), code, within_an_answer=True)
+                refusal = self._refusal if self._refusal and code == NOT_READY else code
+                self._funnel.refused(question(field), refusal, within_an_answer=True)
             elif kind < len(_TYPES):
+                self._funnel.answered(question(field))
                 (value,) = _TYPES[kind].unpack_from(raw)
                 if math.isfinite(value):
                     answers[field] = value
+                if kind == _WIDE:
+                    self._wide.add(field)
         return answers

@@ -11,7 +11,7 @@ import ctypes
 import math
 import struct
 
-from collectors.gpu.codes import FUNCTION_NOT_FOUND, NO_PERMISSION
+from collectors.gpu.codes import DENIED, FUNCTION_NOT_FOUND, NEVER, NOT_READY
 from collectors.gpu.nvml import Funnel
 
 TYPE_CHECKING = False  # the module typing would cost the child half a megabyte
@@ -40,6 +40,9 @@ _RATES = {
 _METRICS = (*_RATIOS, *_RATES)
 _METRIC = struct.Struct("@IId")  # the beginning of nvmlGpmMetric_t: id, return code, value
 _RATIO_TOLERANCE = 1.01  # rounding within the driver; more than that is not a ratio
+_INSTANCE_TOLERANCE = 1.5  # of an instance more than all has been seen: its share of the GPU is not exact
+_BARREN_LIMIT = 5
+"""Rounds in a row without one figure, after which GPM is not said to work."""
 _RATE_LIMIT = 1e13  # bytes/s, beyond any link
 
 
@@ -53,6 +56,7 @@ class Gpm:
     def __init__(self, funnel: Funnel, instance: int | None = None) -> None:
         self._instance = instance
         self._metrics = _METRICS if instance is None else tuple(_RATIOS)
+        self._tolerance = _RATIO_TOLERANCE if instance is None else _INSTANCE_TOLERANCE
         self._sample = "nvmlGpmSampleGet" if instance is None else "nvmlGpmMigSampleGet"
         self.reason: str | None = None
         """Why there are no GPM figures, with the remedy; None while there are."""
@@ -62,12 +66,21 @@ class Gpm:
         self._taken: float | None = None
         self._request: Any = None
         self._answer = memoryview(b"")
+        self._answer_at = 0
+        self._blank = b""
         self._stride = 0
         self._unsupported = False
+        self._barren = 0
 
     @property
     def works(self) -> bool:
+        """Whether samples are taken."""
         return self._taken is not None
+
+    @property
+    def gives(self) -> bool:
+        """Whether figures come of them; not so when every one has been missing for some rounds."""
+        return self._taken is not None and self._barren < _BARREN_LIMIT
 
     def close(self) -> None:
         """Give the sample buffers back."""
@@ -90,12 +103,19 @@ class Gpm:
             return {}
         if not self._take(handle, self._newer):
             return {}
+        ctypes.memmove(self._answer_at, self._blank, len(self._blank))
         self._request.sample1, self._request.sample2 = self._older, self._newer
         if self._funnel.ask("nvmlGpmMetricsGet", self._request) is None:
             self._refused("nvmlGpmMetricsGet")
             return {}
         self._older, self._newer, self._taken = self._newer, self._older, now
-        return self._figures()
+        figures = self._figures()
+        self._barren = 0 if any(name in figures for name in _RATIOS.values()) else self._barren + 1
+        if self._barren == 0:
+            self.reason = None
+        elif self._barren >= _BARREN_LIMIT:
+            self.reason = "GPM answers without figures (is another program sampling faster than every 100 ms?)"
+        return figures
 
     def _begin(self, handle: Any) -> None:
         """Find out by doing whether this GPU has GPM, and take the first sample."""
@@ -138,7 +158,12 @@ class Gpm:
             request.metrics[position].metricId = metric
         self._request = request
         self._stride = ctypes.sizeof(nvml.c_nvmlGpmMetric_t)
-        self._answer = memoryview(request).cast("B")[type(request).metrics.offset :]
+        start = type(request).metrics.offset
+        self._answer = memoryview(request).cast("B")[start:]
+        # What NVML leaves alone must not look like an answer, least of all like that of the round before.
+        nothing = [_METRIC.pack(metric, NOT_READY, math.nan).ljust(self._stride, b"\0") for metric in self._metrics]
+        self._blank = b"".join(nothing)
+        self._answer_at = ctypes.addressof(request) + start
 
     def _refused(self, function: str) -> None:
         """Put the refusal into words; a refusal that will last ends the use of this pair."""
@@ -146,15 +171,17 @@ class Gpm:
             return
         self._taken = None
         code = self._funnel.codes.get(function)
-        if code == NO_PERMISSION:
+        if code in DENIED:
             self.reason = (
                 "NVML GPM is refused: run as root or with CAP_SYS_ADMIN,"
                 " or load the driver with NVreg_RestrictProfilingToAdminUsers=0"
             )
         elif code == FUNCTION_NOT_FOUND:
             self.reason = "this driver has no GPM (R525 and newer have)"
-        else:
+        elif code in NEVER:
             self.reason = f"this GPU has no GPM ({function}: code {code})"
+        else:
+            self.reason = f"GPM does not answer now ({function}: code {code}); it is asked again every 10 s"
 
     def _figures(self) -> dict[str, float]:
         figures: dict[str, float] = {}
@@ -164,7 +191,7 @@ class Gpm:
                 continue
             if metric in _RATIOS:
                 ratio = value / 100.0
-                if ratio <= _RATIO_TOLERANCE:
+                if ratio <= self._tolerance:
                     figures[_RATIOS[metric]] = min(ratio, 1.0)
             elif value * MEBIBYTE <= _RATE_LIMIT:
                 figures[_RATES[metric]] = value * MEBIBYTE

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _RECOVERY = ("none", "gpu-reset", "node-reboot", "drain-p2p", "drain-and-reset", "imex-restart")
 """What NVML's nvmlDeviceGpuRecoveryAction_t calls for, by its number."""
 _COUNT_LIMIT = 2.0**48
+_SINCE_THE_DRIVER_WAS_LOADED = 0
 _LANES = (1, 2, 4, 8, 12, 16, 32)
 _HIGHEST_GENERATION = 9
 
@@ -51,6 +52,7 @@ class Health:
     def read(self, handle: Any) -> Values:
         """Fields of GpuReading; what the GPU does not give or cannot be is None. Raises GpuLost or NvmlGone."""
         answers = self._batch.read(handle, HEALTH)
+        self._where_no_field_tells(handle, answers)
         values: Values = {name: _count(answers.get(field)) for field, name in _COUNTS.items()}
         values.update({name: _flag(answers.get(field)) for field, name in _FLAGS.items()})
         values["recovery_action"] = _recovery(answers.get(RECOVERY_ACTION))
@@ -63,6 +65,18 @@ class Health:
                 "pcie_link_width_max": _lanes(self._funnel.ask("nvmlDeviceGetMaxPcieLinkWidth", handle)),
             }
         return {**values, **self._link_max}
+
+    def _where_no_field_tells(self, handle: Any, answers: dict[int, float]) -> None:
+        """Add what functions give of the fields that this driver has not, or refuses."""
+        for field, kind in ((ECC_CORRECTED, 0), (ECC_UNCORRECTED, 1)):
+            if not self._batch.gives(field):
+                count = self._funnel.ask("nvmlDeviceGetTotalEccErrors", handle, kind, _SINCE_THE_DRIVER_WAS_LOADED)
+                if count is not None:
+                    answers[field] = float(count)
+        rows = (REMAPPED_CORRECTED, REMAPPED_UNCORRECTED, REMAP_PENDING, REMAP_FAILED)
+        if not any(self._batch.gives(field) for field in rows):
+            remapped = self._funnel.ask("nvmlDeviceGetRemappedRows", handle) or ()
+            answers.update(zip(rows, map(float, remapped), strict=False))
 
 
 def _count(value: float | None) -> float | None:

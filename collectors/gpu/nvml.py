@@ -39,7 +39,10 @@ if TYPE_CHECKING:
 
 _DENIED_SECONDS = 10.0
 """Until something forbidden is asked for again: somebody may have allowed it."""
+_BLAME_SECONDS = 60.0
 _UNKNOWN_LIMIT = 3
+_PASSING_LIMIT = 5
+"""Refusals in a row after which trouble that should pass has not."""
 
 
 class NvmlGone(Exception):
@@ -137,7 +140,8 @@ class Funnel:
         self._beat = beat
         self._never: set[str] = set()
         self._not_before: dict[str, float] = {}
-        self._unknown: dict[str, int] = {}
+        self._in_a_row: dict[str, int] = {}
+        self._blamed: dict[str, float] = {}
         self._unknown_in_a_row = 0
 
     def usable(self, what: str) -> bool:
@@ -148,6 +152,7 @@ class Funnel:
         """Ask everything again: the GPU is in another mode now."""
         self._never.clear()
         self._not_before.clear()
+        self._blamed.clear()
 
     def ask(self, function: str, *arguments: Any) -> Any:
         """What pynvml's `function` returns, or None when this GPU does not give it (now or ever).
@@ -169,18 +174,27 @@ class Funnel:
         except self.nvml.NVMLError as error:
             self.refused(what, error.value)
             return None
-        except UnicodeDecodeError:
-            return None
         except Exception as error:
-            # pynvml's own complaint about a symbol that the driver's library lacks is no NVMLError
-            if type(error).__name__ != "NVMLLibraryMismatchError":
-                raise
-            self.refused(what, FUNCTION_NOT_FOUND)
+            # pynvml's own complaint about a symbol that the driver's library lacks is no NVMLError. Whatever
+            # else it fails with comes of an answer that makes no sense, such as text that is no UTF-8.
+            lacks = type(error).__name__ == "NVMLLibraryMismatchError"
+            self.codes[what] = FUNCTION_NOT_FOUND if lacks else UNKNOWN
+            if lacks:
+                self._never.add(what)
+            else:
+                self._not_before[what] = self.clock() + _DENIED_SECONDS
             return None
         finally:
             self._beat()
         self._unknown_in_a_row = 0
+        if self._in_a_row:
+            self._in_a_row.pop(what, None)
         return answer
+
+    def answered(self, what: str) -> None:
+        """Take note that a value within an answer was given: what troubled it has passed."""
+        if self._in_a_row:
+            self._in_a_row.pop(what, None)
 
     def ask_first(self, *alternatives: tuple[str, tuple[Any, ...]]) -> Any:
         """The result of the first function that this GPU's driver has at all.
@@ -210,19 +224,22 @@ class Funnel:
             self._not_before[what] = self.clock() + _DENIED_SECONDS
         elif code == INVALID_ARGUMENT:
             self._suspect_handle(what)
-        elif code not in PASSING:
-            self._count_unknown(what)
+        elif code in PASSING:
+            self._one_more_of(what, _PASSING_LIMIT)
+        else:
+            self._one_more_of(what, _UNKNOWN_LIMIT)
             if not within_an_answer:
                 self._one_more_in_a_row()
             return
         self._unknown_in_a_row = 0
 
     def _suspect_handle(self, what: str) -> None:
-        """Once per question the handle is blamed; if a fresh one does not help, it is the question."""
-        if self._unknown.pop(f"handle for {what}", 0):
+        """First the handle is blamed; if the same question fails again soon with a fresh one, it is the question."""
+        now = self.clock()
+        if now - self._blamed.get(what, -_BLAME_SECONDS) < _BLAME_SECONDS:
             self._never.add(what)
         else:
-            self._unknown[f"handle for {what}"] = 1
+            self._blamed[what] = now
             self.handle_is_suspect = True
 
     def _one_more_in_a_row(self) -> None:
@@ -231,9 +248,9 @@ class Funnel:
         if self._unknown_in_a_row >= _UNKNOWN_LIMIT:
             raise GpuLost(UNKNOWN)
 
-    def _count_unknown(self, what: str) -> None:
-        """`Unknown error` to one question again and again: leave it alone for a while."""
-        self._unknown[what] = self._unknown.get(what, 0) + 1
-        if self._unknown[what] >= _UNKNOWN_LIMIT:
-            self._unknown[what] = 0
+    def _one_more_of(self, what: str, limit: int) -> None:
+        """One question refused again and again: leave it alone for a while, and let others stand in for it."""
+        self._in_a_row[what] = self._in_a_row.get(what, 0) + 1
+        if self._in_a_row[what] >= limit:
+            self._in_a_row[what] = limit - 1  # once more is enough, until there is an answer
             self._not_before[what] = self.clock() + _DENIED_SECONDS

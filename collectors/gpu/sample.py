@@ -26,6 +26,8 @@ _AVERAGES = (
 _SOURCES = ("gpm", "nvml")
 _TABLE_ALONE = PeakBook()
 _STATES = ("ok", "lost")
+_BY_INDEX = "index "
+"""Stands with its number for the UUID of a GPU that never opened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,9 @@ def sample_of(message: Mapping[str, Any], arrived: float, book: PeakBook = _TABL
     `book` gives the peaks.
     """
     xids = _xids(message.get("xids"))
-    readings = [reading_of(values, xids, book) for values in _dictionaries(message.get("gpus"))]
+    notes = _notes(message.get("notes"))
+    readings = [reading_of(values, xids, book, notes) for values in _dictionaries(message.get("gpus"))]
+    readings += [_unopened(index, notes) for index in _indices(message.get("unopened"))]
     processes: dict[int, tuple[str, ...]] = {}
     memory: dict[tuple[int, str], float] = {}
     for entry in _lists(message.get("processes")):
@@ -67,7 +71,6 @@ def sample_of(message: Mapping[str, Any], arrived: float, book: PeakBook = _TABL
             processes[pid] = (*processes.get(pid, ()), uuid)
             if (number := _number(used)) is not None:
                 memory[pid, uuid] = number
-    notes = message.get("notes")
     return GpuSample(
         arrived=arrived,
         started=_number(message.get("started")) or arrived,
@@ -75,10 +78,24 @@ def sample_of(message: Mapping[str, Any], arrived: float, book: PeakBook = _TABL
         readings=tuple(reading for reading in readings if reading is not None),
         processes=processes,
         process_memory=memory,
-        notes={clean(str(key), 80): clean(str(text), 240) for key, text in notes.items()}
-        if isinstance(notes, dict)
-        else {},
+        notes=notes,
     )
+
+
+def _notes(value: object) -> Mapping[str, str]:
+    return (
+        {clean(str(key), 80): clean(str(text), 240) for key, text in value.items()} if isinstance(value, dict) else {}
+    )
+
+
+def _indices(value: object) -> Iterable[int]:
+    return [index for index in value if isinstance(index, int)] if isinstance(value, list) else ()
+
+
+def _unopened(index: int, notes: Mapping[str, str]) -> GpuReading:
+    """A GPU that NVML counts and that never opened, so that nobody knows its UUID."""
+    uuid = f"{_BY_INDEX}{index}"
+    return GpuReading(uuid=uuid, index=index, state="lost", note=notes.get(uuid))
 
 
 def _xids(value: object) -> Mapping[str, str]:
@@ -92,7 +109,10 @@ def _xids(value: object) -> Mapping[str, str]:
 
 
 def reading_of(
-    values: Mapping[str, Any], xids: Mapping[str, str] = MappingProxyType({}), book: PeakBook = _TABLE_ALONE
+    values: Mapping[str, Any],
+    xids: Mapping[str, str] = MappingProxyType({}),
+    book: PeakBook = _TABLE_ALONE,
+    notes: Mapping[str, str] = MappingProxyType({}),
 ) -> GpuReading | None:
     """One GPU's reading with its peaks; None when it does not say which GPU it is of."""
     uuid, index, name = values.get("uuid"), values.get("index"), values.get("name")
@@ -115,6 +135,7 @@ def reading_of(
         index=index,
         name=cleaned,
         state=state if state in _STATES else "lost",
+        note=notes.get(clean(uuid, 80)),
         source=source if source in _SOURCES else None,
         peak_source=peak.source,
         parent=_text(values.get("parent"), 80),
@@ -172,11 +193,20 @@ def with_lost(sample: GpuSample, known: Mapping[str, GpuReading]) -> GpuSample:
             state="lost",
             parent=reading.parent,
             instance=reading.instance,
+            note=sample.notes.get(f"{_BY_INDEX}{reading.index}", "NVML does not show this GPU any more"),
         )
         for uuid, reading in known.items()
-        if uuid not in present and reading.parent not in well
+        if uuid not in present and reading.parent not in well and not uuid.startswith(_BY_INDEX)
     ]
-    return replace(sample, readings=(*sample.readings, *lost)) if lost else sample
+    if not lost:
+        return sample
+    named = {f"{_BY_INDEX}{reading.index}" for reading in lost}
+    return replace(sample, readings=(*(one for one in sample.readings if one.uuid not in named), *lost))
+
+
+def opened(sample: GpuSample) -> bool:
+    """Whether any GPU of the sample has ever been opened."""
+    return any(not reading.uuid.startswith(_BY_INDEX) for reading in sample.readings)
 
 
 def _text(value: object, limit: int) -> str | None:

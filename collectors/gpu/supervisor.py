@@ -29,11 +29,17 @@ class Deadlines:
 
     start: float = 30.0
     """Without any sign of life while NVML starts: without persistence mode each GPU takes seconds."""
+    restart: float = 8.0
+    """The same of early attempts to start it again where it was ready within a second before."""
     hang: float = 7.0
     """Without any sign of life while a round is due. A slow driver shows one after each call."""
     answer: float = 3.0
     """After this long without an answer the status says so."""
     first_retry: float = 1.0
+    early_retry: float = 5.0
+    """The longest pause between two attempts at first, so that it works again soon after it can."""
+    early: float = 600.0
+    """How long after it last worked (or was first tried) attempts are early ones."""
     last_retry: float = 60.0
     healthy: float = 60.0
     """A reader that worked this long starts the retries from the first one again."""
@@ -82,6 +88,9 @@ class Supervisor:
         self._leaving: list[tuple[Child, float]] = []
         self._closed_at: float | None = None
         self._lost_since: float | None = None
+        self._worked_at = clock()
+        self._started_at = 0.0
+        self._starts_quickly = False
         self._renewal_seconds = deadlines.first_renewal
         self._renewed_at = 0.0
 
@@ -173,7 +182,7 @@ class Supervisor:
     def _start(self, now: float) -> None:
         self._probed = self._probe()
         self._ready_at = self._asked_at = None
-        self._moved_at = now
+        self._moved_at = self._started_at = now
         try:
             self._child = self._spawn()
         except OSError as error:
@@ -183,9 +192,13 @@ class Supervisor:
         self._trouble = clean(trouble, 200)
         if self._ready_at is not None and now - self._ready_at >= self._deadlines.healthy:
             self._retry_seconds = self._deadlines.first_retry / 2
-        self._retry_seconds = min(self._retry_seconds * 2, self._deadlines.last_retry)
+        longest = self._deadlines.early_retry if self._is_early(now) else self._deadlines.last_retry
+        self._retry_seconds = min(self._retry_seconds * 2, longest)
         self._retry_at = now + (self._deadlines.absent_retry if absent else self._retry_seconds)
         self._probe_at = now + self._deadlines.probe
+
+    def _is_early(self, now: float) -> bool:
+        return now - self._worked_at < self._deadlines.early
 
     # -- listening
 
@@ -206,12 +219,14 @@ class Supervisor:
             self._moved_at = now
             if message.get("kind") == "sample":
                 self._asked_at, self._trouble = None, None
+                self._worked_at = now
                 samples.append(message)
                 self._renew_for_a_lost_gpu(now, message)
                 if self._child is None:
                     return samples
             elif message.get("kind") == "ready":
                 self._ready_at = now
+                self._starts_quickly = now - self._started_at < 1.0
                 self._driver = clean(str(message.get("driver") or ""), 40) or None
             elif message.get("kind") == "gone":
                 code = message.get("code")
@@ -253,7 +268,8 @@ class Supervisor:
     def _silence_limit(self) -> float | None:
         """How long the child may be silent in what it is doing; None when nothing is asked of it."""
         if self._ready_at is None:
-            return self._deadlines.start
+            early = self._starts_quickly and self._is_early(self._started_at)
+            return self._deadlines.restart if early else self._deadlines.start
         return self._deadlines.hang if self._asked_at is not None else None
 
     def _silent_seconds(self, now: float) -> float:

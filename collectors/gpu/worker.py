@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from collectors.gpu.driver import driver_fingerprint
 from collectors.gpu.peaks import PeakBook
 from collectors.gpu.process import Child, ReaderProcess
-from collectors.gpu.sample import GpuSample, joined, sample_of, with_lost
+from collectors.gpu.sample import GpuSample, joined, opened, sample_of, with_lost
 from collectors.gpu.supervisor import DEADLINES, Deadlines, Message, Supervisor
 from collectors.readings import GpuReading
 from collectors.text import clean
@@ -34,15 +34,13 @@ _STOP_SECONDS = 0.6
 class GpuSource:
     """All GPUs that NVML shows. Safe to use from any thread.
 
-    `library` is the file to use as libnvidia-ml.so.1 where the dynamic loader does not find it;
-    without it the environment variable PHASETOP_NVML_LIBRARY is looked at. `book` gives the peaks.
+    `library` is the file to use as libnvidia-ml.so.1 where the dynamic loader does not find it. `book` gives the peaks.
     """
 
     def __init__(
         self, *, library: str | None = None, deadlines: Deadlines = DEADLINES, book: PeakBook | None = None
     ) -> None:
         self._book = book or PeakBook()
-        library = library or os.environ.get("PHASETOP_NVML_LIBRARY") or None
         self._supervisor = Supervisor(
             lambda: ReaderProcess(library), lambda: driver_fingerprint(library), deadlines=deadlines
         )
@@ -91,7 +89,7 @@ class GpuSource:
         if (trouble := self._failure or self._supervisor.status) is not None:
             return trouble
         sample = self._latest
-        if sample is not None and not sample.readings:
+        if sample is not None and not opened(sample):
             reasons = sorted(set(sample.notes.values()))
             return f"no GPU could be opened: {reasons[0]}" if reasons else "NVML works but counts no GPU"
         return None

@@ -21,6 +21,7 @@ _TIMED_OUT = 10
 _WAIT_MILLISECONDS = 2000
 _PAUSE_SECONDS = 5.0
 """After a wait that failed: a GPU that is lost makes it fail at once, again and again."""
+_NOTHING_SECONDS = 0.1
 _KEPT = 256
 _HIGHEST_XID = 10_000
 
@@ -28,9 +29,12 @@ _HIGHEST_XID = 10_000
 class XidWatch:
     """`add` and `take` are for the reader's thread. A library that knows no events gives none."""
 
-    def __init__(self, nvml: Any, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, nvml: Any, *, sleep: Callable[[float], None] = time.sleep, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._nvml = nvml
         self._sleep = sleep
+        self._clock = clock
         self._lock = threading.Lock()
         self._new: list[tuple[str, Any]] = []
         self._uuids: dict[int, str] = {}
@@ -74,16 +78,21 @@ class XidWatch:
         if not self._uuids:  # some drivers answer a wait for nothing at once
             self._sleep(_WAIT_MILLISECONDS / 1000)
             return
+        begun = self._clock()
         try:
             event = self._nvml.nvmlEventSetWait_v2(self._set, _WAIT_MILLISECONDS)
         except self._nvml.NVMLError as error:
             if error.value != _TIMED_OUT:
                 self._sleep(_PAUSE_SECONDS)
+            elif self._clock() - begun < _WAIT_MILLISECONDS / 2000:
+                self._sleep(_WAIT_MILLISECONDS / 1000)  # it did not wait, so that has to be done here
             return
         uuid = self._uuids.get(_address(event.device))
         if event.eventType == _XID and uuid is not None and 0 < event.eventData < _HIGHEST_XID:
             with self._lock:
                 self._seen = [*self._seen[1 - _KEPT :], (uuid, int(event.eventData))]
+        elif self._clock() - begun < _NOTHING_SECONDS:
+            self._sleep(_NOTHING_SECONDS)  # reports that are none come as fast as they are asked for
 
 
 def _address(handle: Any) -> int:

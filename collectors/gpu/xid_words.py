@@ -32,6 +32,11 @@ _WORDS: dict[int, tuple[str, str | None]] = {
     140: ("unrecovered memory error", _RESET),
     143: ("the GPU could not be initialised", _RESET),
     154: ("the driver changed what it asks for", "see the recovery action"),
+    155: ("NVLink error", _RESET),
+    156: ("a resource of the GPU was retired", _RESET),
+    158: ("the GPU met a fatal timeout", _RESET),
+    171: ("uncorrectable memory error, in detail", None),
+    172: ("uncorrectable memory error, in detail", None),
 }
 _WORDS.update(dict.fromkeys(range(144, 151), ("NVLink error", _SUPPORT)))
 

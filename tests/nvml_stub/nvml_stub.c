@@ -24,6 +24,7 @@
  *     field[@G] ID CODE            this field value is refused with this code
  *     metric[@G] ID VALUE          this GPM metric has this value (may be nan)
  *     refuse[@G] ID CODE           this GPM metric is refused with this code
+ *     leave[@G] ID                 this GPM metric is left as the caller had it
  *     process[@G] PID BYTES [GI]   a compute process
  *     mig@G GI SMS MEGABYTES PROFILE   a GPU instance with one compute instance; any turns MIG on for that GPU.
  *                                  Its activity is the GPU's script as it is GI seconds later.
@@ -57,7 +58,7 @@ enum {
     SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7,
     TIMED_OUT = 10, ARGUMENT_VERSION_MISMATCH = 25
 };
-enum { GPUS = 16, STAGES = 16, RULES = 64, PROCESSES = 64, REPORTS = 64, INSTANCES = 32, TEXT = 96 };
+enum { GPUS = 16, STAGES = 16, RULES = 64, PROCESSES = 256, REPORTS = 64, INSTANCES = 32, TEXT = 96 };
 
 /* -- what the script says ------------------------------------------------------------------- */
 
@@ -74,17 +75,19 @@ enum fixed_key {
     POWER_MILLIWATTS = STAGE_KEYS, REASONS, USED_BYTES, TOTAL_BYTES, RESERVED_BYTES, LIMIT_MILLIWATTS, SM_MAX_MHZ,
     MEMORY_MAX_MHZ, BUS_BITS, GPM_SUPPORT, THRESHOLD_CELSIUS, MARGIN_CELSIUS, SLOWDOWN_MARGIN,
     ECC_CORRECTED, ECC_UNCORRECTED, REMAPPED_CORRECTED, REMAPPED_UNCORRECTED, REMAP_PENDING, REMAP_FAILED, RECOVERY,
-    LINK_GENERATION, LINK_GENERATION_MAX, LINK_WIDTH, LINK_WIDTH_MAX, PERSISTENCE, KEYS
+    LINK_GENERATION, LINK_GENERATION_MAX, LINK_WIDTH, LINK_WIDTH_MAX, PERSISTENCE, MEMORY_THRESHOLD_CELSIUS,
+    PCIE_WRAPS, PCIE_NARROW, R535_PROCESSES, KEYS
 };
 static const char *const fixed_keys[KEYS - STAGE_KEYS] = {
     "power_mw", "reasons", "used", "total", "reserved", "limit_mw", "sm_max_mhz", "memory_max_mhz", "bus_bits",
     "gpm_support", "threshold", "margin", "slowdown_margin",
     "ecc_corrected", "ecc_uncorrected", "remapped_corrected", "remapped_uncorrected", "remap_pending", "remap_failed",
-    "recovery", "link_generation", "link_generation_max", "link_width", "link_width_max", "persistence"
+    "recovery", "link_generation", "link_generation_max", "link_width", "link_width_max", "persistence",
+    "memory_threshold", "pcie_wraps", "pcie_narrow", "r535_processes"
 };
 static const double fixed_defaults[KEYS - STAGE_KEYS] = {
     -1, -1, 70866960384.0, 85899345920.0, 605290496.0, 700000, 1980, 2619, 5120, 1, -1, -1, -2,
-    0, 0, 0, 0, 0, 0, 0, 5, 5, 16, 16, 1
+    0, 0, 0, 0, 0, 0, 0, 5, 5, 16, 16, 1, -1, 0, 0, 0
 };
 
 struct stage { double seconds, value[STAGE_KEYS]; };
@@ -97,7 +100,7 @@ static const struct stage default_stages[] = {
     { 1.0, { 0, 0, 0, 0, 0, 0, 118, 2, 4, 0, 0, 0, 0, 0, 0, 345, 2619, 47, 58 } },
 };
 
-enum rule_kind { FAIL, SLEEP, HANG, CRASH, FIELD, METRIC, REFUSE };
+enum rule_kind { FAIL, SLEEP, HANG, CRASH, FIELD, METRIC, REFUSE, LEAVE };
 struct rule { enum rule_kind kind; int gpu; char symbol[64]; int id; double number; };
 
 struct device { unsigned magic; int number, instance; }; /* instance: -1, or the id of a GPU instance */
@@ -157,8 +160,8 @@ static void read_stage(struct script *s, char *text, int first) {
 }
 
 static void read_rule(struct script *s, const char *word, int gpu, const char *rest) {
-    static const char *const names[] = { "fail", "sleep", "hang", "crash", "field", "metric", "refuse" };
-    for (int kind = FAIL; kind <= REFUSE; kind++) {
+    static const char *const names[] = { "fail", "sleep", "hang", "crash", "field", "metric", "refuse", "leave" };
+    for (int kind = FAIL; kind <= LEAVE; kind++) {
         if (strcmp(word, names[kind]) || s->rule_count == RULES) continue;
         struct rule *rule = &s->rule[s->rule_count++];
         char number[64] = "";
@@ -315,7 +318,8 @@ static double present(int gpu, int key) {
     X(nvmlDeviceGetDriverModel) X(nvmlDeviceGetDriverModel_v2) X(nvmlDeviceGetProcessUtilization) \
     X(nvmlDeviceGetPcieThroughput) X(nvmlDeviceGetMaxMigDeviceCount) X(nvmlDeviceGetMigDeviceHandleByIndex) \
     X(nvmlDeviceGetGpuInstanceId) X(nvmlDeviceGetComputeInstanceId) X(nvmlDeviceGetAttributes_v2) \
-    X(nvmlDeviceGetNumGpuCores)
+    X(nvmlDeviceGetNumGpuCores) X(nvmlDeviceGetComputeRunningProcesses_v2) X(nvmlDeviceGetRunningProcessDetailList) \
+    X(nvmlDeviceGetConfComputeMemSizeInfo)
 
 #define INDEX(symbol) I_##symbol,
 enum symbol { SYMBOLS(INDEX) TRAPS(INDEX) SYMBOL_COUNT };
@@ -575,8 +579,9 @@ int nvmlDeviceGetTemperatureV(struct device *d, struct temperature *out) {
 }
 int nvmlDeviceGetTemperatureThreshold(struct device *d, unsigned kind, unsigned *out) {
     DEVICE(nvmlDeviceGetTemperatureThreshold, d);
-    if (kind != 1 || present(gpu, THRESHOLD_CELSIUS) < 0) return NOT_SUPPORTED; /* as from Ada on */
-    *out = (unsigned)present(gpu, THRESHOLD_CELSIUS);
+    double limit = kind == 1 ? present(gpu, THRESHOLD_CELSIUS) : kind == 2 ? present(gpu, MEMORY_THRESHOLD_CELSIUS) : -1;
+    if (limit < 0) return NOT_SUPPORTED; /* as from Ada on */
+    *out = (unsigned)limit;
     return SUCCESS;
 }
 struct margin { unsigned version; int value; };
@@ -723,12 +728,15 @@ int nvmlEventSetWait_v2(void *set, struct event *out, unsigned milliseconds) {
 /* -- processes ------------------------------------------------------------------------------ */
 
 struct process { unsigned pid; unsigned long long used; unsigned gpu_instance, compute_instance; };
+struct r535_process { struct process usual; unsigned long long protected_bytes; };
 static int processes(int gpu, unsigned *count_, struct process *out) {
     unsigned found = 0;
+    struct r535_process *odd = present(gpu, R535_PROCESSES) > 0 ? (struct r535_process *)out : NULL;
     for (int i = 0; i < script.process_count; i++) {
         if (script.process[i].gpu >= 0 && script.process[i].gpu != gpu) continue;
-        if (out && found < *count_)
-            out[found] = (struct process){ script.process[i].pid, script.process[i].bytes, script.process[i].instance, ~0u };
+        struct process one = { script.process[i].pid, script.process[i].bytes, script.process[i].instance, ~0u };
+        if (odd && found < *count_) odd[found] = (struct r535_process){ one, 0 };
+        else if (out && found < *count_) out[found] = one;
         found++;
     }
     int room = out && found <= *count_;
@@ -739,6 +747,12 @@ int nvmlDeviceGetComputeRunningProcesses_v3(struct device *d, unsigned *n, struc
     DEVICE(nvmlDeviceGetComputeRunningProcesses_v3, d);
     return processes(gpu, n, out);
 }
+int nvmlDeviceGetComputeRunningProcesses_v2(struct device *d, unsigned *n, struct process *out) {
+    DEVICE(nvmlDeviceGetComputeRunningProcesses_v2, d);
+    return processes(gpu, n, out);
+}
+REFUSED(nvmlDeviceGetRunningProcessDetailList, NOT_SUPPORTED)
+REFUSED(nvmlDeviceGetConfComputeMemSizeInfo, NOT_SUPPORTED)
 int nvmlDeviceGetGraphicsRunningProcesses_v3(struct device *d, unsigned *n, struct process *out) {
     (void)out;
     DEVICE(nvmlDeviceGetGraphicsRunningProcesses_v3, d);
@@ -767,6 +781,13 @@ static void whole(struct field_value *out, double value) {
     out->value.ull = (uint64_t)llround(value);
 }
 
+/* pcie_wraps: it goes round at 2^32; pcie_narrow: and comes as a number of 32 bits */
+static void pcie(int gpu, struct field_value *out, double bytes) {
+    whole(out, bytes);
+    if (present(gpu, PCIE_WRAPS) > 0 || present(gpu, PCIE_NARROW) > 0) out->value.ull &= 0xFFFFFFFF;
+    if (present(gpu, PCIE_NARROW) > 0) out->type = UINT;
+}
+
 static uint32_t one_field(int gpu, struct field_value *out) {
     for (int i = 0; i < script.rule_count; i++)
         if (script.rule[i].kind == FIELD && script.rule[i].id == (int)out->id
@@ -789,8 +810,8 @@ static uint32_t one_field(int gpu, struct field_value *out) {
     case 139: if (out->scope != ~0u) return INVALID_ARGUMENT; whole(out, counter(gpu, NVLINK_RX) * 1024); return SUCCESS;
     case 186: out->type = UINT; out->value.u = milliwatts(gpu); return SUCCESS;
     case 194: out->type = INT; out->value.i = (int)present(gpu, SLOWDOWN_MARGIN); return SUCCESS;
-    case 197: whole(out, counter(gpu, PCIE_TX) * 1048576); return SUCCESS;
-    case 198: whole(out, counter(gpu, PCIE_RX) * 1048576); return SUCCESS;
+    case 197: pcie(gpu, out, counter(gpu, PCIE_TX) * 1048576); return SUCCESS;
+    case 198: pcie(gpu, out, counter(gpu, PCIE_RX) * 1048576); return SUCCESS;
     default: return NOT_SUPPORTED;
     }
 }
@@ -860,11 +881,21 @@ static uint32_t one_metric(const struct metrics *request, struct metric *out) {
     return NOT_SUPPORTED;
 }
 
+static int is_left(int gpu, unsigned id) {
+    for (int i = 0; i < script.rule_count; i++) {
+        const struct rule *rule = &script.rule[i];
+        if (rule->kind == LEAVE && rule->id == (int)id && (rule->gpu < 0 || rule->gpu == gpu)) return 1;
+    }
+    return 0;
+}
+
 int nvmlGpmMetricsGet(struct metrics *request) {
     if (!request->second) { count(I_nvmlGpmMetricsGet); return INVALID_ARGUMENT; }
     ENTER(nvmlGpmMetricsGet, request->second->gpu);
     if (request->version != 1) return ARGUMENT_VERSION_MISMATCH;
-    for (unsigned i = 0; i < request->count; i++) request->metric[i].code = one_metric(request, &request->metric[i]);
+    for (unsigned i = 0; i < request->count; i++)
+        if (!is_left(request->second->gpu, request->metric[i].id))
+            request->metric[i].code = one_metric(request, &request->metric[i]);
     return SUCCESS;
 }
 
