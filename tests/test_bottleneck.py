@@ -12,8 +12,9 @@ from collectors.readings import EngineReading, GpuReading
 from tests.making import ENDPOINT, decoding, gpu, reading
 
 SURE = CostModel(
-    step=0.020, token=0.0002, prompt_token=0.0003, error=0.02, windows=60, knows_decode=True, knows_prefill=True
-)
+    step=0.020, token=0.0002, prompt_token=0.0003, error=0.02, windows=60, knows_decode=True, knows_prefill=True,
+    batch_low=4.0, batch_high=23.0,
+)  # fmt: skip
 
 
 def judged(

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from collectors.bottleneck.admission import Admission
 from collectors.bottleneck.partition import Wall, knee
-from collectors.bottleneck.predict import Effect, Load, chunk_step, effect, load_of
+from collectors.bottleneck.predict import Effect, Load, chunk_step, effect, load_of, tells_batches
 from collectors.model import BottleneckName
 from collectors.phase.calibrate import CostModel
 from collectors.readings import EngineReading, GpuReading
@@ -80,7 +80,7 @@ def _larger_batch(
     engine: EngineReading | None, load: Load | None, costs: CostModel, gpus: Sequence[GpuReading]
 ) -> Effect | None:
     """Twice the batch, or what fits into the KV cache and stays below the knee of the matrix units."""
-    if engine is None or load is None or engine.kv_cache_usage_ratio is None:
+    if engine is None or load is None or engine.kv_cache_usage_ratio is None or not tells_batches(costs):
         return None
     factor = min(2.0, _KV_TO / engine.kv_cache_usage_ratio if engine.kv_cache_usage_ratio > 0 else 2.0)
     limit = knee(gpus)
@@ -95,7 +95,7 @@ def _larger_batch(
 def _in_words(predicted: Effect, costs: CostModel) -> str:
     reach = ""
     if predicted.after.batch > costs.batch_high:
-        reach = f" (beyond the largest batch seen, {costs.batch_high:.0f})" if costs.batch_high else " (extrapolated)"
+        reach = f" (extrapolated: batches up to {costs.batch_high:.0f} were seen)"
     return (
         f"batch {predicted.before.batch:.0f} → {predicted.after.batch:.0f}: TPOT {_ms(predicted.tpot_before)} → "
         f"{_ms(predicted.tpot_after)} ms, {predicted.gain * 100:+.0f} % tokens/s{reach}"
@@ -107,7 +107,7 @@ def _more_kv(
 ) -> Iterator[str]:
     """Room for more sequences: a quantised cache, more memory for it, or fewer tokens in it."""
     is_quantised = engine is not None and "8" in (engine.kv_cache_dtype or "")
-    if engine is not None and load is not None and engine.requests_waiting:
+    if engine is not None and load is not None and engine.requests_waiting and tells_batches(costs):
         factor = min(2.0, 1.0 + engine.requests_waiting / load.batch)
         limit = knee(gpus)
         if limit is None or load.batch * factor <= limit:
@@ -130,7 +130,7 @@ def _smaller_chunks(wall: Wall, load: Load | None, costs: CostModel) -> Iterator
     """Prompts delay the tokens of those who decode beside them: by how much is a matter of chunk size."""
     if load is None or not costs.knows_prefill or not costs.prompts_per_token:
         return
-    parts = ", ".join(f"{_ms(chunk_step(load, costs, chunk))} ms with {chunk} prompt tokens" for chunk in _CHUNKS)
+    parts = ", ".join(f"up to {_ms(chunk_step(load, costs, chunk))} ms with {chunk} prompt tokens" for chunk in _CHUNKS)
     alone = _ms(chunk_step(load, costs, 0))
     yield f"a smaller prefill chunk (max-num-batched-tokens) evens out token times: a step takes {alone} ms, {parts}"
 

@@ -1,13 +1,14 @@
 """What a change of one lever would do to an engine, by the costs calibrated on its own past.
 
 A step of a batch of B sequences with K resident KV tokens takes `a + b B + c K` of GPU time, every
-generated token brings r prompt tokens of `d` each with it, and between two steps the host takes g:
+generated token brings r prompt tokens of `d` seconds each with it, and between two steps the host takes g:
 
     time per output token = a + b B + c K + d r B + g
     tokens per second     = B / time per output token
 
 K grows with B, r does not. The form is that of a saturated engine: more concurrent sequences are
-of use only while requests wait.
+of use only while requests wait. Costs learned from batches of one size do not tell `a` from `b B`;
+`tells_batches` says whether they do.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from collectors.readings import EngineReading
 
 _MOST_HOST = 0.9
 """Share of the time the host may take before a prediction is no use."""
+_SPREAD = 1.5
+"""Ratio of the largest to the smallest batch from which the cost of a sequence is told from that of a step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,11 @@ def load_of(engine: EngineReading, costs: CostModel, host_share: float) -> Load 
     bare = Load(batch, resident, costs.prompts_per_token)
     step = tpot(bare, costs)
     return replace(bare, gap=step * host_share / (1.0 - host_share)) if step > 0 else None
+
+
+def tells_batches(costs: CostModel) -> bool:
+    """Whether the costs were learned from batches different enough to say what another batch would cost."""
+    return costs.batch_low > 0 and costs.batch_high >= _SPREAD * costs.batch_low
 
 
 def tpot(load: Load, costs: CostModel) -> float:

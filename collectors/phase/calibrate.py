@@ -79,8 +79,10 @@ class CostModel:
     windows: int = 0
     knows_decode: bool = False
     knows_prefill: bool = False
+    batch_low: float = 0.0
     batch_high: float = 0.0
-    """The largest batch of the windows, in generated tokens a step: beyond it the costs are extrapolated."""
+    """The smallest and the largest batch of the windows, in generated tokens a step. Beyond them the costs are
+    extrapolated, and where they are much the same the costs of a step and of a sequence were not told apart."""
     prompts_per_token: float = 0.0
     """Prompt tokens computed for each generated one, over all the windows."""
 
@@ -184,6 +186,7 @@ def fit(windows: Iterable[Window], tokens_per_step: float = CPU_TOKENS_PER_STEP)
         # A fit that gives prompts no cost although they came has not told the two apart.
         knows_decode=len(decode_rows) >= MIN_WINDOWS and costs[0] + costs[1] > 0 and (knows_prefill or not prompt_rows),
         knows_prefill=knows_prefill,
+        batch_low=min((row.generated / row.steps for row in decode_rows), default=0.0),
         batch_high=max((row.generated / row.steps for row in decode_rows), default=0.0),
         prompts_per_token=sum(row.prompt for row in rows) / max(1.0, sum(row.generated for row in rows)),
     )

@@ -26,7 +26,7 @@ from collectors.model import (
     engine_entity,
     gpu_entity,
 )
-from collectors.phase.calibrate import UNCALIBRATED, Calibration, Window
+from collectors.phase.calibrate import UNCALIBRATED, Calibration, CostModel, Window
 from collectors.phase.evidence import Observation, observe, spread, with_live_prompt
 from collectors.phase.hardware import DramHistory
 from collectors.phase.rules import Spent, phase_of, phase_seconds
@@ -181,7 +181,7 @@ class Labeller:
         if not labels:
             labels = self._provisional(interval)
         self._forget(interval.end)
-        return Tick(whole, labels, tuple(settled))
+        return Tick(whole, labels, tuple(settled), costs=self._costs())
 
     def flush(self) -> tuple[Label, ...]:
         """The end of the data: what is still provisional settles on what is known."""
@@ -189,6 +189,14 @@ class Labeller:
         while self._pending:
             settled.extend(self._settle(final=True))
         return tuple(settled)
+
+    def costs(self) -> dict[EngineKey, CostModel]:
+        """The costs calibrated so far, of the engines that have some."""
+        return {
+            key: track.calibration.model
+            for key, track in self._engines.items()
+            if track.calibration.model is not UNCALIBRATED
+        }
 
     def _is_ripe(self, newest: Interval) -> bool | None:
         """Whether the oldest interval settles now: True by age, False by evidence, None not yet."""
@@ -299,17 +307,21 @@ class Labeller:
         for key in gone:
             del self._engines[key]
 
+    def _costs(self) -> dict[str, CostModel]:
+        """The calibrated costs of each engine that has any, by its entity."""
+        return {
+            engine_entity(key): track.calibration.model
+            for key, track in self._engines.items()
+            if track.calibration.model is not UNCALIBRATED
+        }
+
     def checkpoint(self) -> dict[str, Any]:
         """What was learned from settled intervals, as JSON. Pending ones are to be pushed again."""
         return {
             "rule_version": RULE_VERSION,
             "next_sequence": self._pending[0].sequence if self._pending else self._next_sequence,
             "host": self._host_previous,
-            "coefficients": {
-                engine_entity(key): asdict(track.calibration.model)
-                for key, track in self._engines.items()
-                if track.calibration.model is not UNCALIBRATED
-            },
+            "coefficients": {entity: asdict(model) for entity, model in self._costs().items()},
             "gpus": {
                 uuid: {"previous": self._gpu_previous.get(uuid), "dram": history.to_json()}
                 for uuid, history in self._drams.items()
