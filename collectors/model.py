@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from collectors.phase.calibrate import CostModel
 from collectors.readings import EngineReading, GpuReading, HostReading
 
 RULE_VERSION = 1
@@ -166,9 +167,12 @@ class Tick:
     `labels` holds the newest label of each entity of `interval`, provisional or already settled.
     `settled` holds labels that became final with this tick, oldest first; their sequence tells
     which interval each is of (this one's included, when it settled at once).
+    `costs` are the calibrated costs of each engine that has any, by its entity; a recording has
+    them as of its last checkpoint, a minute old at most.
     """
 
     interval: Interval
     labels: Mapping[str, Label] = field(default_factory=dict)
     settled: tuple[Label, ...] = ()
     events: tuple[Event, ...] = ()
+    costs: Mapping[str, CostModel] = field(default_factory=dict)

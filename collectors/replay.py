@@ -205,7 +205,9 @@ class Recording:
             sequence = interval.sequence + part.offset
             interval = replace(interval, sequence=sequence)
             labels = {entity: replace(label, sequence=sequence) for entity, label in labels.items()}
-        return Tick(interval, labels, tuple(label for label in labels.values() if label.settled), stored.events)
+        return Tick(
+            interval, labels, tuple(label for label in labels.values() if label.settled), stored.events, stored.costs
+        )
 
     def runs(self) -> list[tuple[int, int]]:
         """First and last sequence number of each stretch that one run of the recorder wrote without a break."""

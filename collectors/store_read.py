@@ -7,16 +7,18 @@ Texts are cleaned again on the way in: a file may come from anywhere.
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
 from collectors.histogram import Histogram
 from collectors.model import PHASE_LABELS, Bottleneck, Event, Gap, Interval, Label, Phase
+from collectors.phase.calibrate import CostModel
 from collectors.readings import EngineReading, GpuReading, HostReading, Reading
 from collectors.store import open_reader, reading
 from collectors.store_find import Finder, one
@@ -50,6 +52,7 @@ class Stored:
     interval: Interval
     labels: Mapping[str, Label]
     events: tuple[Event, ...]
+    costs: Mapping[str, CostModel] = field(default_factory=dict)
 
 
 class PhaseRow(NamedTuple):
@@ -151,11 +154,14 @@ class _SourceReader:
 
 
 class FileReader:
-    """Reads one file. Raises RecordingError when it cannot be opened or what it holds makes no sense."""
+    """Reads one file. Raises RecordingError when it cannot be opened or what it holds makes no sense.
 
-    def __init__(self, path: Path) -> None:
+    With `damaged` a file that was cut short is opened, too, for what is left of it.
+    """
+
+    def __init__(self, path: Path, *, damaged: bool = False) -> None:
         self.path = path
-        self._connection = open_reader(path)
+        self._connection = open_reader(path, damaged=damaged)
         try:
             with reading(path):
                 self._prepare()
@@ -177,6 +183,8 @@ class FileReader:
         self._phrases = _Remembered(self._load_phrase)
         self._spellings = _Remembered(self._spelled)
         self._causes = _Remembered(self._load_cause)
+        self._names: _Remembered[str, str] = _Remembered(lambda name: clean(name, _TEXT_LIMIT))
+        self._models: _Remembered[str, CostModel | None] = _Remembered(_cost_model)
         present = _columns(connection, "label")
         self._shares = tuple(name for name, column in SHARES if column in present)
         ratios = [*LABEL_RATIOS, *(column for _, column in SHARES if column in present)]
@@ -195,14 +203,23 @@ class FileReader:
             intervals = self._intervals(first, last)
             labels = _grouped(self._labels(first, last))
             events = _grouped(self._events(first, last))
+            costs = self._costs(first, last)
         return [
             Stored(
                 interval,
                 {label.entity: label for label in labels.get(interval.sequence, ())},
                 tuple(events.get(interval.sequence, ())),
+                costs.at(interval.sequence),
             )
             for interval in intervals
         ]
+
+    def _costs(self, first: int, last: int) -> _Costs:
+        """Calibrated costs from an interval on: those in force at its start, and those that follow."""
+        begin = "SELECT max(sequence), name, value FROM coefficients WHERE sequence <= ? GROUP BY name"
+        follow = "SELECT sequence, name, value FROM coefficients WHERE sequence > ? AND sequence <= ? ORDER BY sequence"
+        rows = [*self._connection.execute(begin, (first,)), *self._connection.execute(follow, (first, last))]
+        return _Costs([(sequence, self._names[name], self._models[value]) for sequence, name, value in rows])
 
     def intervals(self, first: int, last: int) -> list[Interval]:
         """The intervals of a range of sequence numbers alone."""
@@ -325,6 +342,37 @@ class FileReader:
     def _load_cause(self, number: int) -> Gap:
         source, reason = one(self._connection, "SELECT source, reason FROM gap_cause WHERE id = ?", number)
         return Gap(clean(source, _TEXT_LIMIT), clean(reason, _TEXT_LIMIT))
+
+
+class _Costs:
+    """Costs over a range of intervals, asked for in order."""
+
+    def __init__(self, changes: list[tuple[int, str, CostModel | None]]) -> None:
+        self._changes = changes
+        self._done = 0
+        self._now: Mapping[str, CostModel] = {}
+
+    def at(self, sequence: int) -> Mapping[str, CostModel]:
+        while self._done < len(self._changes) and self._changes[self._done][0] <= sequence:
+            _, name, model = self._changes[self._done]
+            self._done += 1
+            if model is not None:
+                self._now = {**self._now, name: model}
+        return self._now
+
+
+def _cost_model(stored: str) -> CostModel | None:
+    """Costs as they are stored, None for what makes none; what a version did not keep yet has its default."""
+    values = json.loads(stored)
+    if not isinstance(values, dict) or "step" not in values:
+        return None
+    known: dict[str, Any] = {}
+    for entry in fields(CostModel):
+        value, usual = values.get(entry.name, entry.default), type(entry.default)
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            return None
+        known[entry.name] = usual(value)
+    return CostModel(**known)
 
 
 def _columns(connection: sqlite3.Connection, table: str) -> set[str]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from collectors.histogram import Histogram
 from collectors.model import Bottleneck, Event, Gap, Interval, Label, Phase, Tick
+from collectors.phase.calibrate import CostModel
 from collectors.readings import EngineReading, GpuReading, HostReading
 
 _LEVEL = 6
@@ -29,6 +30,8 @@ _GPU = _names(GpuReading)
 _ENGINE = _names(EngineReading)
 _PHASE = _names(Phase)
 _BOTTLENECK = _names(Bottleneck)
+_COST = _names(CostModel)
+_cost_row = attrgetter(*_COST)
 _host_row, _gpu_row = attrgetter(*_HOST), attrgetter(*_GPU)
 _engine_row, _phase_row, _bottleneck_row = attrgetter(*_ENGINE), attrgetter(*_PHASE), attrgetter(*_BOTTLENECK)
 
@@ -57,6 +60,7 @@ def _tick_row(tick: Tick) -> list[Any]:
         [[gap.source, gap.reason] for gap in interval.gaps],
         [_label_row(entity, label) for entity, label in tick.labels.items()],
         [[event.time, event.kind, event.entity, event.text] for event in tick.events],
+        {entity: _cost_row(model) for entity, model in tick.costs.items()},
     ]
 
 
@@ -74,7 +78,7 @@ def _label_row(entity: str, label: Label) -> list[Any]:
 
 
 def _tick(row: list[Any]) -> Tick:
-    moment, host, gpus, engines, gaps, labels, events = row
+    moment, host, gpus, engines, gaps, labels, events, costs = row
     sequence, start, end, length = moment
     gpu_readings = [GpuReading(**dict(zip(_GPU, gpu, strict=True))) for gpu in gpus]
     engine_readings = [_engine(engine) for engine in engines]
@@ -91,6 +95,7 @@ def _tick(row: list[Any]) -> Tick:
         ),
         labels={entity: _label(sequence, entity, phase, bottleneck) for entity, phase, bottleneck in labels},
         events=tuple(Event(*event) for event in events),
+        costs={entity: CostModel(*model) for entity, model in costs.items()},
     )
 
 

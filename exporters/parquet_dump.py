@@ -70,7 +70,7 @@ def _type(table: str, name: str) -> pyarrow.DataType:
     if (reading := _READINGS.get(table)) is not None:
         spec = next((spec for spec in field_specs(reading) if spec.name == name), None)
         if spec is not None:
-            if spec.kind == "text":
+            if spec.kind in ("text", "list"):
                 return pyarrow.string()
             return pyarrow.int64() if get_type_hints(reading)[name] is int else pyarrow.float64()
         if name.endswith("_seconds_count"):

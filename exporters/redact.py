@@ -42,6 +42,7 @@ class Redactor:
             {self.text(entity): self._label(label) for entity, label in tick.labels.items()},
             tuple(self._label(label) for label in tick.settled),
             tuple(self._event(event) for event in tick.events),
+            {self.text(entity): costs for entity, costs in tick.costs.items()},
         )
 
     def state(self, value: T) -> T:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -26,6 +27,7 @@ from collectors.model import (
     engine_entity,
     gpu_entity,
 )
+from collectors.phase.calibrate import CostModel
 from collectors.readings import EngineReading, GpuReading, HostReading, Reading, field_specs, rounded
 from collectors.replay import Recording
 from collectors.store_read import FileReader
@@ -196,6 +198,32 @@ def test_checkpoints_come_back_as_they_were_put_and_coefficients_as_rows_when_th
         state["next_sequence"]: state for state in states[0::25]
     }
     reader.close()
+
+
+class _Costed(Estimator):
+    """Its checkpoints hold costs, which change at interval 60, and a set that makes none."""
+
+    def checkpoint(self) -> dict[str, Any]:
+        state = super().checkpoint()
+        model = _EARLY if state["next_sequence"] < 60 else _LATE
+        return {**state, "coefficients": {"engine/x#0": asdict(model), "engine/y#0": {"seen": 1}}}
+
+
+_EARLY, _LATE = CostModel(step=0.01, error=0.04, windows=30, knows_decode=True), CostModel(step=0.02, windows=60)
+
+
+def test_the_costs_in_force_come_back_with_each_interval(tmp_path: Path) -> None:
+    estimator = _Costed()
+    path = recording_file(tmp_path / "one.db", ticks(map(interval, range(150)), estimator), checkpoints=estimator)
+    with Recording(path) as recording:
+        read = {tick.interval.sequence: tick.costs for tick in recording.ticks()}
+        found = [costs.get("engine/x#0") for costs in read.values()]
+        assert found.index(_EARLY) < found.index(_LATE)
+        assert set(found[found.index(_LATE) :]) == {_LATE}
+        assert all("engine/y#0" not in costs for costs in read.values())
+        alone = recording.tick(149)
+        assert alone is not None
+        assert alone.costs == read[149]
 
 
 def test_more_texts_than_are_remembered_are_all_read_back(tmp_path: Path) -> None:

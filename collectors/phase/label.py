@@ -308,12 +308,8 @@ class Labeller:
             del self._engines[key]
 
     def _costs(self) -> dict[str, CostModel]:
-        """The calibrated costs of each engine that has any, by its entity."""
-        return {
-            engine_entity(key): track.calibration.model
-            for key, track in self._engines.items()
-            if track.calibration.model is not UNCALIBRATED
-        }
+        """The same by the engine's entity."""
+        return {engine_entity(key): model for key, model in self.costs().items()}
 
     def checkpoint(self) -> dict[str, Any]:
         """What was learned from settled intervals, as JSON. Pending ones are to be pushed again."""
