@@ -19,6 +19,7 @@ from textual.app import App
 from textual.binding import BindingType
 from textual.message import Message
 
+from collectors.slo import SloBook
 from dashboard.desk import NOTICE_SECONDS, Desk
 from dashboard.format import clock
 from dashboard.palette import ColorMode, color_mode, palette, shows_unicode
@@ -68,13 +69,16 @@ class PhasetopApp(App[None]):
         colors: ColorMode | None = None,
         now: Callable[[], int] = time.time_ns,
         note: Callable[[str, int], Event] | None = None,
+        slo: SloBook | None = None,
     ) -> None:
         super().__init__()
         self._note = note
         mode = colors or color_mode(self.console.color_system, no_color=self.no_color)
         # Textual draws on standard error; in a locale that cannot encode blocks they would arrive as escapes.
         ascii = ascii or not shows_unicode(getattr(sys.__stderr__, "encoding", None))
-        self.desk = Desk(feed, palette(mode, ascii=ascii), host_name=title_host, zone=zone, interval=interval, now=now)
+        self.desk = Desk(
+            feed, palette(mode, ascii=ascii), host_name=title_host, zone=zone, interval=interval, now=now, slo=slo
+        )  # fmt: skip
         self._behind = False
         self._dashboards: dict[str, Dashboard] = {}
 

@@ -31,6 +31,8 @@ class _Rows:
         """How many entries there are up to the end of each row."""
         self.buckets = array("H")
         self.counts = array("I")
+        self.lowest, self.highest = len(bounds), 0
+        """The buckets between which everything lies that was ever seen: the heat map does not jump."""
 
     def append(self, histogram: Histogram | None) -> None:
         if histogram is not None and len(histogram.counts) <= _MOST_BUCKETS:
@@ -40,6 +42,7 @@ class _Rows:
                 if count > 0:
                     self.buckets.append(bucket)
                     self.counts.append(min(count, _MOST_COUNT))
+                    self.lowest, self.highest = min(self.lowest, bucket), max(self.highest, bucket)
         self.ends.append(len(self.buckets))
         if len(self.buckets) > _MOST_ENTRIES:
             self._drop(_MOST_ENTRIES // 2)
@@ -64,6 +67,7 @@ class _Rows:
         """An engine came back with other buckets: what it counted before cannot be added to them."""
         self._drop(len(self.buckets))
         self.bounds = bounds
+        self.lowest, self.highest = len(bounds), 0
 
     def _drop(self, entries: int) -> None:
         del self.buckets[:entries], self.counts[:entries]
@@ -108,6 +112,11 @@ class LatencyRows:
         """The bounds in which those engines tell a latency; None where none does, or they differ."""
         found = {kept.bounds for key in keys if (kept := self._kept.get((key, latency))) is not None}
         return found.pop() if len(found) == 1 else None
+
+    def span(self, keys: Iterable[EngineKey], latency: str) -> tuple[int, int] | None:
+        """The lowest and the highest bucket that those engines ever filled; None where they filled none."""
+        found = [kept for key in keys if (kept := self._kept.get((key, latency))) is not None and kept.buckets]
+        return (min(one.lowest for one in found), max(one.highest for one in found)) if found else None
 
     def merged(self, keys: Sequence[EngineKey], latency: str, first: int, last: int) -> Histogram | None:
         """All observations of those engines in the rows `first` up to `last`, its `sum` unknown (0).

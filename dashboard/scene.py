@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Literal
 
@@ -84,7 +84,7 @@ class Scene:
     zone: tzinfo = UTC
     interval: float = 1.0
     playback: Playback | None = None
-    slo: SloBook = SloBook()
+    slo: SloBook = field(default_factory=SloBook)
     """The latencies that are promised."""
     keys: Sequence[tuple[str, str]] = ()
     tabs: Sequence[Tab] = ()

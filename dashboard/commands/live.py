@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from collectors.text import clean
     from collectors.timezone import local_zone_name, zone_of
     from dashboard.app import PhasetopApp
+    from dashboard.objectives import slo_book
 
     with ExitStack() as closing:
         app = PhasetopApp(
@@ -47,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
             zone=zone_of(local_zone_name()),
             interval=config.sampling.interval,
             note=_notes(config) if args.record else None,
+            slo=slo_book(config.slo),
         )
         return run_app(app, mouse=config.tui.mouse)
 

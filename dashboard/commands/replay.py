@@ -39,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
     with recording:
         at = moment("--at", args.at, recording)
         from dashboard.app import PhasetopApp
+        from dashboard.objectives import slo_book
         from dashboard.replay_feed import ReplayFeed
 
         feed = ReplayFeed(recording, at=at, speed=args.speed or 1.0, playing=args.speed is not None)
@@ -48,5 +49,6 @@ def run(args: argparse.Namespace) -> int:
             ascii=config.tui.ascii,
             zone=feed.zone,
             interval=feed.interval,
+            slo=slo_book(config.slo),
         )
         return run_app(app, mouse=config.tui.mouse)
