@@ -18,6 +18,7 @@ _YOUNG_LOOKS = 3
 _REREAD_EVERY = 24
 """Looks after which everything is read anew: programs rename themselves, and process ids come round."""
 _ARGUMENTS_LIMIT = 1 << 15
+_ENVIRONMENT_LIMIT = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,16 @@ def sockets_of(proc: str, pids: Collection[int]) -> frozenset[int] | None:
             if target.startswith("socket:["):
                 inodes.add(int(target[8:-1]))
     return frozenset(inodes) if readable else None
+
+
+def environment_of(proc: str, pid: int, names: Collection[str]) -> dict[str, str]:
+    """Some variables a process was started with; none when that may not be read. The others never leave here."""
+    found: dict[str, str] = {}
+    for entry in (procfs.read(f"{proc}/{pid}/environ", _ENVIRONMENT_LIMIT) or "").split("\0") if names else ():
+        name, equals, value = entry.partition("=")
+        if equals and name in names:
+            found[name] = value
+    return found
 
 
 def _stat(proc: str, pid: int) -> list[str] | None:

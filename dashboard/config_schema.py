@@ -27,6 +27,7 @@ from dashboard.config_values import (
     PeaksPerName,
     Quantile,
     Size,
+    VariablePerPage,
     Whole,
 )
 
@@ -53,8 +54,18 @@ class Engine:
     """Seconds between two reads of one page, at least."""
     timeout: float = _key(Duration(0.1, 60.0), 10.0)
     """Seconds after which a page that has not arrived is given up."""
+    iteration_stats: tuple[str, ...] = _key(PageUrls(), ())
+    """TensorRT-LLM's JSON records of its steps, which reading empties."""
+    insecure: tuple[str, ...] = _key(PageUrls(), ())
+    """Pages whose certificate is not verified."""
     token_files: Mapping[str, Path] = _key(PathPerPage(), {})
     """Page address -> file holding the bearer token it asks for."""
+    token_env: Mapping[str, str] = _key(VariablePerPage(), {})
+    """Page address -> environment variable holding the bearer token it asks for."""
+    header_files: Mapping[str, Path] = _key(PathPerPage(), {})
+    """Page address -> file of `Name: value` lines to send along."""
+    ca_files: Mapping[str, Path] = _key(PathPerPage(), {})
+    """Page address -> PEM authorities that may have signed its certificate, instead of the system's."""
     gpus: Mapping[str, tuple[str, ...]] = _key(GpusPerPage(), {})
     """Page address -> indices or UUIDs of the GPUs this engine runs on."""
 

@@ -57,27 +57,60 @@ def format_size(size: int) -> str:
     return f"{size}B"
 
 
-def page_url(text: str) -> str:
+class PageUrl(str):
+    """A page's address, without the name and password it was given with: those are in `userinfo`, for nobody's eyes.
+
+    Everything that shows, records or compares the address has them not.
+    """
+
+    __slots__ = ("userinfo",)
+    userinfo: str | None
+    """As written, still percent-encoded: NAME:PASSWORD."""
+
+    def __new__(cls, address: str, userinfo: str | None = None) -> PageUrl:
+        made = super().__new__(cls, address)
+        made.userinfo = userinfo
+        return made
+
+
+_HIDDEN = "***"
+
+
+def page_url(text: str) -> PageUrl:
     """A metrics page's full address: `HOST:PORT` becomes `http://HOST:PORT/metrics`.
 
-    Raises ValueError when there is no host, the scheme is not http or https, or credentials stand
-    in the address (they would be shown on every screen and page).
+    Raises ValueError when there is no host, or the scheme is not http or https. No message repeats a
+    name and password that stand in the address.
     """
+    shown = without_userinfo(text)
     if not text.isprintable() or " " in text:
-        raise ValueError(f"{text!r} is not a page address: it holds blanks or control characters")
-    parts = urlsplit(text if "://" in text else f"http://{text}")
+        raise ValueError(f"{shown!r} is not a page address: it holds blanks or control characters")
+    try:
+        parts = urlsplit(text if "://" in text else f"http://{text}")
+        host = parts.hostname
+    except ValueError:
+        raise ValueError(f'"{shown}" is not a page address: its brackets do not match') from None
     if parts.scheme not in ("http", "https"):
-        raise ValueError(f'"{text}" is not a page address: only http:// and https:// are read')
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("an address must not hold credentials: name a token file in engine.token_files")
+        raise ValueError(f'"{shown}" is not a page address: only http:// and https:// are read')
     try:
         port = parts.port
     except ValueError:
-        raise ValueError(f'"{text}" has no valid port: it must be 1 to 65535') from None
-    if not parts.hostname or port == 0:
-        raise ValueError(f'"{text}" is not a page address: write HOST:PORT or http://HOST:PORT/metrics')
+        raise ValueError(f'"{shown}" has no valid port: it must be 1 to 65535') from None
+    if not host or port == 0:
+        raise ValueError(f'"{shown}" is not a page address: write HOST:PORT or http://HOST:PORT/metrics')
+    userinfo, at, place = parts.netloc.rpartition("@")
+    if userinfo == _HIDDEN:
+        raise ValueError(f'"{shown}" holds {_HIDDEN} where its name and password were: write them again')
     path = parts.path if parts.path not in ("", "/") else "/metrics"
-    return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
+    return PageUrl(urlunsplit((parts.scheme, place, path, parts.query, "")), userinfo if at else None)
+
+
+def without_userinfo(text: str) -> str:
+    """An address, well formed or not, with its name and password replaced by asterisks."""
+    if "@" not in text:
+        return text
+    scheme, separator, _ = text.partition("://")
+    return f"{scheme + separator if separator else ''}{_HIDDEN}@{text.rpartition('@')[2]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +153,7 @@ def _shown(raw: object) -> str:
         return "a table"
     if isinstance(raw, list):
         return "a list"
-    return f'"{raw}"' if isinstance(raw, str) else str(raw)
+    return f'"{without_userinfo(raw)}"' if isinstance(raw, str) else str(raw)
 
 
 class Kind:
@@ -301,6 +334,17 @@ class PageUrls(Names):
     def entry(self, text: str) -> str:
         return page_url(text)
 
+    def toml(self, value: Any) -> str:
+        return f"[{', '.join(toml_text(_written(url)) for url in value)}]"
+
+
+def _written(url: str) -> str:
+    """The address as a file may show it: that it came with a name and password, and not which."""
+    if getattr(url, "userinfo", None) is None:
+        return url
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}{_HIDDEN}@{rest}"
+
 
 class _PerPage(Kind):
     """A table whose keys are page addresses; the subclasses say what stands under a key."""
@@ -337,6 +381,19 @@ class PathPerPage(_PerPage):
         if path is None:
             raise ValueError("a path must not be empty here")
         return path
+
+
+class VariablePerPage(_PerPage):
+    """Held as the name of an environment variable per page."""
+
+    allowed = "page address = name of an environment variable"
+
+    def entry(self, raw: Any, base: Path) -> str:
+        name = _text(raw)
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            # Whoever put the token itself here must not find it in an error message.
+            raise ValueError("must be the name of an environment variable: letters, digits and underscores")
+        return name
 
 
 class GpusPerPage(_PerPage):

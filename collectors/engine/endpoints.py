@@ -38,12 +38,18 @@ def find_page(base: str, paths: Sequence[str]) -> str | None:
     for path in paths:
         fetcher = Fetcher(base + path, timeout=_PROBE_SECONDS)
         try:
-            if fetcher.looks_like_a_page() and snapshots(fetcher.url, fetcher.fetch().text, 0.0, new_memo()):
-                return fetcher.url
-        except PageProblem:
+            with fetcher.within(2 * _PROBE_SECONDS):
+                if not fetcher.looks_like_a_page():
+                    continue
+                page = fetcher.fetch()
+        except PageProblem as problem:
+            if problem.status is None:
+                return None  # nobody there, or nobody who answers in HTTP: no other path will do better
             continue
         finally:
             fetcher.close()
+        if snapshots(fetcher.url, page.text, page.arrived, new_memo()):
+            return fetcher.url
     return None
 
 

@@ -14,7 +14,7 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from collectors import procfs
 
@@ -27,23 +27,37 @@ _DONE, _ERROR = 3, 2
 _HEADER = struct.Struct("=IHHII")
 _REQUEST = struct.Struct("=BBBBI48x")
 _INODE_OFFSET = 68
+_MESSAGE_SIZE = 72
+_ATTRIBUTE = struct.Struct("=HH")
+_SKV6ONLY = 11
 _ANSWER_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A listening TCP socket. `address` is as bound: 0.0.0.0 and :: mean every address."""
+    """A listening TCP socket. `address` is as bound: 0.0.0.0 and :: mean every address.
+
+    `v6_only`: a socket bound to :: that takes no IPv4, as asyncio makes them; the files do not tell.
+    """
 
     address: str
     port: int
     inode: int
+    v6_only: bool = field(default=False, compare=False)
+
+    @property
+    def is_everywhere(self) -> bool:
+        return self.address in ("0.0.0.0", "::")
+
+    @property
+    def is_loopback(self) -> bool:
+        return self.address.startswith("127.") or self.address == "::1"
 
     @property
     def host(self) -> str:
         """What to connect to from here, ready for a URL."""
-        if self.address in ("0.0.0.0", "::"):
-            # A socket bound to :: takes IPv4 too, unless it was told not to, which few are.
-            return "127.0.0.1"
+        if self.is_everywhere:
+            return "[::1]" if self.v6_only else "127.0.0.1"
         return f"[{self.address}]" if ":" in self.address else self.address
 
 
@@ -94,7 +108,20 @@ def _from_message(message: bytes) -> Listener:
     """One `struct inet_diag_msg`: family, state, timer, retransmits, ports, addresses, ..., inode."""
     (port,) = struct.unpack_from("!H", message, 4)
     (inode,) = struct.unpack_from("=I", message, _INODE_OFFSET)
-    return Listener(_text(message[8:12] if message[0] == socket.AF_INET else message[8:24]), port, inode)
+    if message[0] == socket.AF_INET:
+        return Listener(_text(message[8:12]), port, inode)
+    return Listener(_text(message[8:24]), port, inode, _is_v6_only(message))
+
+
+def _is_v6_only(message: bytes) -> bool:
+    """From the attributes after the message; kernels before 4.3 do not say."""
+    position = _MESSAGE_SIZE
+    while position + _ATTRIBUTE.size < len(message):
+        length, kind = _ATTRIBUTE.unpack_from(message, position)
+        if kind == _SKV6ONLY:
+            return message[position + _ATTRIBUTE.size] != 0
+        position += (max(length, _ATTRIBUTE.size) + 3) & ~3
+    return False
 
 
 def _from_line(line: str) -> Listener | None:

@@ -1,8 +1,9 @@
 """Reading one metrics page over HTTP. The only module that knows httpx.
 
-The page is asked for as Prometheus text 0.0.4, without following redirects, without proxies or
-other settings from the environment, within a cap on size and on time. It is stamped when all of it
-has arrived: some engines answer only after the batch they are in, with their state at that moment.
+The page is asked for as Prometheus text 0.0.4, without following redirects (but for the slash at the
+end that some frameworks insist on), without proxies or other settings from the environment, within
+caps on size, lines, pieces and time. It is stamped when all of it has arrived: some engines answer
+only after the batch they are in, with their state at that moment.
 
 httpx costs 0.1 s to import, so that happens with the first page.
 """
@@ -10,26 +11,35 @@ httpx costs 0.1 s to import, so that happens with the first page.
 from __future__ import annotations
 
 import json
+import threading
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Literal, cast
-from urllib.parse import urlsplit
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urljoin, urlsplit
 
-from collectors.text import clean, masked
+from collectors.engine.scrape_problems import PageProblem, problem_of, refusal
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
+
+__all__ = ["CONNECT_SECONDS", "LINES_CAP", "PIECES_CAP", "SIZE_CAP", "Fetcher", "Page", "PageProblem", "is_loopback"]
 
 SIZE_CAP = 8 << 20
 """Bytes of one page, unpacked. The largest known engine page is 0.1 MB."""
+PIECES_CAP = 100_000
+"""Parts in which a page may arrive: each costs time. A server that sends it line by line makes some thousands."""
+LINES_CAP = 50_000
+"""Lines of one page. A vLLM engine's has 600, and each of its data-parallel ranks as many again."""
 CONNECT_SECONDS = 3.0
 _ACCEPT = "text/plain;version=0.0.4"
 _KEEP_SECONDS = 90.0
-
-ProblemState = Literal["blocked", "down"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +49,6 @@ class Page:
     text: str
     arrived: float
     took: float
-
-
-class PageProblem(Exception):
-    """No page. The message is one clean line.
-
-    `state` is "down" when nobody answers there, "blocked" when something does but gives no page;
-    `status` is the HTTP status if there was one; `refused` says that nobody listens: whoever did
-    has ended.
-    """
-
-    def __init__(self, state: ProblemState, reason: str, *, status: int | None = None, refused: bool = False) -> None:
-        super().__init__(masked(reason, 160))
-        self.state = state
-        self.reason = str(self)
-        self.status = status
-        self.refused = refused
 
 
 def is_loopback(url: str) -> bool:
@@ -73,151 +67,230 @@ class Fetcher:
         timeout: float = 10.0,
         size_cap: int = SIZE_CAP,
         headers: Callable[[], Mapping[str, str]] = dict,
-        verify: bool = True,
+        verify: bool | Path = True,
         monotonic: Callable[[], float] = time.monotonic,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        """`timeout` is in seconds for the whole page; `headers` is asked once a connection."""
+        """`timeout` is in seconds for the whole page; `headers` is asked for every page.
+
+        `verify` names a file with the authorities to trust instead of the system's. A page on this
+        machine's loopback needs no certificate that anybody signed, unless there is such a file.
+        """
         self.url = url
+        self._at = url
         self._timeout = timeout
         self._size_cap = size_cap
         self._headers = headers
-        self._verify = verify and not is_loopback(url)
+        self._verify = verify if isinstance(verify, Path) else verify and not is_loopback(url)
         self._monotonic = monotonic
         self._given = transport
         self._connection: _Connection | None = None
         self._answered = 0
         self._closed = False
+        self._is_late = False
 
     def fetch(self) -> Page:
         """The page. Raises PageProblem when there is none, and nothing else."""
+        return self._fetched(_prometheus_text)
+
+    def fetch_json(self) -> Any:
+        """What a JSON document at this address holds. Raises PageProblem when there is none, and nothing else."""
+        text = self._fetched(str).text
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise PageProblem("blocked", "answers with something that is not JSON") from error
+
+    def _fetched(self, checked: Callable[[str], str]) -> Page:
         import httpx
 
         reused = self._answered > 0
+        self._is_late = False
         try:
             try:
-                return self._once()
+                return self._once(checked)
             except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-                self.abort()
-                if not reused:
+                self._drop()
+                if not reused or self._is_late:
                     raise
                 # The server closed an idle connection just as it was used again: not a fault of the page.
-                return self._once()
+                return self._once(checked)
         except PageProblem:
             raise
         except Exception as error:  # whatever a foreign server makes the client raise costs this page only
-            self.abort()
-            raise _problem(error, self._timeout) from error
+            self._drop()
+            raise self._problem(error) from error
 
     def looks_like_a_page(self) -> bool:
-        """Whether HEAD is answered with Prometheus text.
+        """Whether HEAD is answered with Prometheus text. Raises PageProblem when it is not answered at all.
 
         Asked before the first GET of a page nobody is known to serve: some engines' `/metrics` is
         JSON that a read empties, or runs a request. Their frameworks refuse HEAD unseen.
         """
+        self._is_late = False
         try:
-            connection = self._open()
-            response = connection.transport.handle_request(connection.request("HEAD", self.url))
+            response = self._asked("HEAD")
             response.close()
-        except Exception:  # as in fetch
-            self.abort()
-            return False
+        except PageProblem:
+            raise
+        except Exception as error:  # as in fetch
+            self._drop()
+            raise self._problem(error) from error
         kind = response.headers.get("content-type", "")
         return response.status_code == HTTPStatus.OK and kind.startswith(("text/plain", "application/openmetrics-text"))
 
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Have whatever is asked for in here end in time, whatever the server does. For a page that is read once."""
+        timer = threading.Timer(seconds, self.abort)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
     def abort(self) -> None:
-        """Drop the connection; a `fetch` that hangs on it ends soon. The next one connects anew."""
-        connection, self._connection = self._connection, None
-        self._answered = 0
-        if connection is not None:
-            connection.transport.close()
+        """Drop the connection: a `fetch` that hangs on it ends soon, as late. The next one connects anew."""
+        self._is_late = True
+        self._drop()
 
     def close(self) -> None:
         """Drop the connection for good."""
         self._closed = True
         self.abort()
 
-    def _once(self) -> Page:
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        self._answered = 0
+        if connection is not None:
+            connection.transport.close()
+
+    def _problem(self, error: Exception) -> PageProblem:
+        if self._is_late:
+            return self._too_late()
+        return problem_of(error, self._at, timeout=self._timeout, connect=min(CONNECT_SECONDS, self._timeout))
+
+    def _too_late(self) -> PageProblem:
+        return PageProblem("blocked", f"its page had not arrived after {self._timeout:g} s")
+
+    def _once(self, checked: Callable[[str], str]) -> Page:
         started = self._monotonic()
-        connection = self._open()
-        response = connection.transport.handle_request(connection.get)
+        response = self._asked("GET")
         try:
-            _check(response)
+            if response.status_code != HTTPStatus.OK:
+                given = self._connection is not None and bool(self._connection.given)
+                raise refusal(response.status_code, response.headers, self._at, credentials=given)
             text = self._body(response, started + self._timeout)
         finally:
             response.close()
         arrived = self._monotonic()
         self._answered += 1
-        return Page(_prometheus_text(text), arrived, arrived - started)
+        return Page(checked(text), arrived, arrived - started)
+
+    def _asked(self, method: str) -> httpx.Response:
+        """The answer, its body unread. A redirect that only adds or drops the slash at the end is followed, once."""
+        response = self._open().send(method)
+        other = _differs_by_slash(response, self._at) if self._at == self.url else None
+        if other is None:
+            return response
+        response.close()
+        self._at = other
+        return self._open().send(method)
 
     def _body(self, response: httpx.Response, deadline: float) -> str:
-        encoding = response.headers.get("content-encoding", "identity")
+        encoding = response.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in ("identity", "gzip"):
             raise PageProblem("blocked", f"its page is encoded as {encoding}, which was not asked for")
         unpack = zlib.decompressobj(16 + zlib.MAX_WBITS) if encoding == "gzip" else None
-        parts: list[bytes] = []
-        size = 0
-        for chunk in cast("httpx.SyncByteStream", response.stream):  # as it arrives, still encoded
-            # One byte over the cap is unpacked at most, whatever the chunk claims to hold.
-            part = unpack.decompress(chunk, self._size_cap - size + 1) if unpack is not None else chunk
-            parts.append(part)
-            size += len(part)
-            if size > self._size_cap:
+        page = bytearray()
+        pieces = cast("httpx.SyncByteStream", response.stream)  # as it arrives, still encoded
+        for number, piece in enumerate(pieces):
+            # One byte over the cap is unpacked at most, whatever the piece claims to hold.
+            page += unpack.decompress(piece, self._size_cap - len(page) + 1) if unpack is not None else piece
+            if len(page) > self._size_cap:
                 raise PageProblem("blocked", f"its page is larger than {self._size_cap / 1e6:.0f} MB")
             if self._monotonic() > deadline:
-                raise PageProblem("blocked", f"its page had not arrived after {self._timeout:g} s")
-        return b"".join(parts).decode("utf-8", "replace")
+                raise self._too_late()
+            if number > PIECES_CAP:
+                raise PageProblem("blocked", f"its page comes in more than {PIECES_CAP:,} pieces")
+        return page.decode("utf-8", "replace")
 
     def _open(self) -> _Connection:
         if self._closed:
             raise PageProblem("down", "not read any more")
-        if self._connection is None:
+        given = self._headers()
+        connection = self._connection
+        if connection is None or connection.given != given or connection.url != self._at:
             # Compressing costs the engine's own thread milliseconds; over loopback it buys nothing.
             encoding = "identity" if is_loopback(self.url) else "gzip"
-            headers = {"Accept": _ACCEPT, "Accept-Encoding": encoding, "User-Agent": "phasetop", **self._headers()}
-            self._connection = _Connection(self._given or self._new_transport(), self.url, headers, self._timeout)
-        return self._connection
+            headers = {"Accept": _ACCEPT, "Accept-Encoding": encoding, "User-Agent": "phasetop", **given}
+            transport = connection.transport if connection is not None else self._given or self._new_transport()
+            connection = _Connection(transport, self._at, headers, self._timeout, given)
+            self._connection = connection
+        return connection
 
     def _new_transport(self) -> httpx.BaseTransport:
         import httpx
 
         return httpx.HTTPTransport(
-            # Loading the authorities costs 50 ms and 2 MB: only where a certificate can come up.
-            verify=self._verify and self.url.startswith("https:"),
+            verify=self._trust(),
             trust_env=False,
             limits=httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=_KEEP_SECONDS),
         )
+
+    def _trust(self) -> bool | ssl.SSLContext:
+        """Whose certificates count. Loading the authorities costs 50 ms and 2 MB: only where one can come up."""
+        if not self._verify or not self.url.startswith("https:"):
+            return False
+        import ssl
+
+        if isinstance(self._verify, Path):
+            return ssl.create_default_context(cafile=self._verify)
+        import certifi
+
+        context = ssl.create_default_context()  # the system's, to which a company's own may have been added
+        context.load_verify_locations(certifi.where())
+        return context
 
 
 class _Connection:
     """httpx without its client: no redirects, cookies, proxies or logging, and a third less work for a page."""
 
-    def __init__(self, transport: httpx.BaseTransport, url: str, headers: Mapping[str, str], timeout: float) -> None:
+    def __init__(
+        self,
+        transport: httpx.BaseTransport,
+        url: str,
+        headers: Mapping[str, str],
+        timeout: float,
+        given: Mapping[str, str],
+    ) -> None:
+        """`given` are those of the headers that the page's credentials ask for."""
         import httpx
 
         self.transport = transport
+        self.url = url
+        self.given = given
         self._headers = headers
         self._extensions = {"timeout": httpx.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout)).as_dict()}
-        self.get = self.request("GET", url)
+        self._get = self._request("GET")
 
-    def request(self, method: str, url: str) -> httpx.Request:
+    def send(self, method: str) -> httpx.Response:
+        return self.transport.handle_request(self._get if method == "GET" else self._request(method))
+
+    def _request(self, method: str) -> httpx.Request:
         import httpx
 
-        return httpx.Request(method, url, headers=self._headers, extensions=self._extensions)
+        return httpx.Request(method, self.url, headers=self._headers, extensions=self._extensions)
 
 
-def _check(response: httpx.Response) -> None:
-    status = response.status_code
-    if status == HTTPStatus.OK:
-        return
-    if response.has_redirect_location:
-        where = clean(response.headers.get("location", ""), 80)
-        raise PageProblem("blocked", f"redirects to {where}; redirects are not followed", status=status)
-    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        raise PageProblem("blocked", f"present, blocked ({status}): it asks for credentials", status=status)
-    if status == HTTPStatus.NOT_FOUND:
-        raise PageProblem("blocked", "has no metrics page there (404)", status=status)
-    raise PageProblem("blocked", f"answers with HTTP {status}", status=status)
+def _differs_by_slash(response: httpx.Response, asked: str) -> str | None:
+    """Where a redirect leads that only adds or drops the slash at the end of the address that was asked."""
+    location = response.headers.get("location") if 300 <= response.status_code < 400 else None
+    if location is None:
+        return None
+    target = urljoin(asked, location)
+    return target if target != asked and target.rstrip("/") == asked.rstrip("/") else None
 
 
 def _prometheus_text(text: str) -> str:
@@ -230,39 +303,14 @@ def _prometheus_text(text: str) -> str:
             inner = None
         if isinstance(inner, str):
             return inner
-    if start.startswith(("{", "[", "<")):
-        kind = "HTML" if start.startswith("<") else "JSON"
-        raise PageProblem("blocked", f"answers with {kind}, not with a metrics page")
+    if start.startswith("<"):
+        raise PageProblem("blocked", "answers with HTML, not with a metrics page")
+    if start.startswith(("{", "[")):
+        # TensorRT-LLM's is emptied by each read, and others may want those figures.
+        reason = "answers with JSON, not with a metrics page; TensorRT-LLM's is at /prometheus/metrics"
+        raise PageProblem("blocked", reason, final=True)
+    if "\0" in text or text.count("\ufffd") > max(16, len(text) // 10):
+        raise PageProblem("blocked", "answers with binary data, not with a metrics page")
+    if (lines := text.count("\n")) > LINES_CAP:
+        raise PageProblem("blocked", f"its page has {lines:,} lines; more than {LINES_CAP:,} are not read")
     return text
-
-
-def _problem(error: Exception, timeout: float) -> PageProblem:
-    import httpx
-
-    if isinstance(error, httpx.ConnectTimeout):
-        return PageProblem("down", f"cannot be reached: no answer within {min(CONNECT_SECONDS, timeout):g} s")
-    if isinstance(error, httpx.TimeoutException):
-        return PageProblem("blocked", f"has not answered for {timeout:g} s")
-    if isinstance(error, httpx.ConnectError):
-        return _connect_problem(error)
-    if isinstance(error, httpx.ReadError | httpx.WriteError):
-        return PageProblem("down", "closed the connection")
-    if isinstance(error, httpx.RemoteProtocolError):
-        return PageProblem("blocked", f"does not answer in HTTP: {error}")
-    if isinstance(error, zlib.error):
-        return PageProblem("blocked", "its page does not unpack as gzip")
-    if isinstance(error, OSError):  # the headers' token file
-        return PageProblem("blocked", f"{error.filename or 'a file'} cannot be read: {error.strerror}")
-    return PageProblem("blocked", f"cannot be read: {type(error).__name__}: {error}")
-
-
-def _connect_problem(error: httpx.ConnectError) -> PageProblem:
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, OSError):
-        cause = cause.__cause__ or cause.__context__
-    if isinstance(cause, ConnectionRefusedError):
-        return PageProblem("down", "connection refused", refused=True)
-    text = (cause.strerror if isinstance(cause, OSError) else None) or str(error)
-    if "CERTIFICATE" in text or "SSL" in text:
-        return PageProblem("blocked", f"TLS fails: {text}")
-    return PageProblem("down", f"cannot be reached: {text}")

@@ -76,8 +76,13 @@ def _named_files(loaded: Loaded) -> list[tuple[str, Path]]:
         "server.bearer_token_file": server.bearer_token_file,
         "gpu.nvml_library": gpu.nvml_library,
     }
-    tokens = [("engine.token_files", path) for path in engine.token_files.values()]
-    return [(key, path) for key, path in single.items() if path is not None] + tokens
+    per_page = {
+        "engine.token_files": engine.token_files,
+        "engine.header_files": engine.header_files,
+        "engine.ca_files": engine.ca_files,
+    }
+    of_pages = [(key, path) for key, table in per_page.items() for path in table.values()]
+    return [(key, path) for key, path in single.items() if path is not None] + of_pages
 
 
 def _show(loaded: Loaded) -> int:

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from collectors.clock import SystemClock
 from collectors.engine.endpoints import address_of
-from collectors.engine.scrape import Fetcher, PageProblem
+from collectors.engine.scrape import PageProblem
 from collectors.gpu.page_search import PageSearch
 from collectors.gpu.page_table import DCGM
 from collectors.gpu.pages import GpuPage
 from collectors.readings import GpuReading
+from dashboard.access import fetcher_of
 from dashboard.config import Config
 from dashboard.doctor.finding import Finding
-from dashboard.session import authorization
 
 _TIMEOUT_SECONDS = 5.0
 _BETWEEN_SECONDS = 1.1
@@ -46,7 +46,7 @@ def look(config: Config) -> tuple[SeenPage, ...]:
 
 def _look_at(config: Config, url: str) -> SeenPage:
     timeout = min(config.engine.timeout, _TIMEOUT_SECONDS)
-    fetcher = Fetcher(url, timeout=timeout, headers=authorization(config.engine.token_files, url))
+    fetcher = fetcher_of(config, url, timeout=timeout)
     page = GpuPage()
     texts: list[str] = []
     try:

@@ -2,55 +2,83 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from collectors.clock import SystemClock
 from collectors.engine.discover import Discovery, Found
 from collectors.engine.endpoints import address_of, find_page
-from collectors.engine.scrape import Fetcher, PageProblem
+from collectors.engine.networks import container_of
+from collectors.engine.scrape import PageProblem
+from collectors.text import clean
+from dashboard.access import fetcher_of
 from dashboard.config import Config
 from dashboard.doctor.engines import known_engines, page_findings
-from dashboard.doctor.finding import Finding
-from dashboard.session import authorization
+from dashboard.doctor.finding import Finding, Level
 
 _TIMEOUT_SECONDS = 5.0
+_NO_PAGE = "SGLang needs --enable-metrics, llama.cpp --metrics; else name the address of the page itself"
 
 
 def examine(config: Config) -> Iterator[Finding]:
     yield known_engines()
-    found = _found() if config.engine.discover else ()
+    discovery = Discovery(lambda found: None, SystemClock(), find_page=find_page)
+    found = discovery.scan() if config.engine.discover else ()
     configured = {address_of(url) for url in config.engine.urls}
     others = [one for one in found if address_of(one.url) not in configured]
-    if not configured and not others:
+    if not configured and not others and not discovery.unread:
         searched = "none listens on this machine" if config.engine.discover else "engine.discover is off, none is named"
         yield Finding("engines", "note", searched, "name one elsewhere with --engine HOST:PORT")
     for url in config.engine.urls:
-        yield from _page(config, url, None)
+        yield from _page(config, url, Found(url))
     for one in others:
-        yield from _page(config, one.url, one.switch)
+        yield from _page(config, one.url, one)
+    for unread in discovery.unread:
+        level: Level = "note" if unread.starting or unread.remedy is None else "missing"
+        yield Finding("engines", level, clean(str(unread), 200), unread.remedy)
+    if config.engine.discover:
+        yield from _blind_spots()
 
 
-def _found() -> tuple[Found, ...]:
-    return Discovery(lambda found: None, SystemClock(), find_page=find_page).scan()
+def _blind_spots(proc: Path = Path("/proc"), running_as: int | None = None) -> Iterator[Finding]:
+    """What this user, or this container, keeps from being seen."""
+    if (running_as if running_as is not None else os.geteuid()) != 0:
+        text = "other users' processes do not show their sockets: their engines are found by --port and by usual ports"
+        yield Finding("engines", "note", text, "as root every engine is found, whatever port it listens on")
+    if container_of(str(proc), "self") is not None:
+        text = "this runs in a container: engines outside of its network and process namespaces are not seen"
+        yield Finding("engines", "note", text, "run it with --network host and --pid host, or name them with --engine")
 
 
-def _page(config: Config, url: str, switch: str | None) -> Iterator[Finding]:
-    """`switch` is the flag that gives the engine its page, where it has none."""
+def _page(config: Config, url: str, found: Found) -> Iterator[Finding]:
     timeout = min(config.engine.timeout, _TIMEOUT_SECONDS)
-    fetcher = Fetcher(url, timeout=timeout, headers=authorization(config.engine.token_files, url))
+    fetcher = fetcher_of(config, url, timeout=timeout)
+    name = f"{url} (pid {found.root})" if found.root is not None else url
     try:
-        text = fetcher.fetch().text
+        with fetcher.within(2 * timeout):
+            text = fetcher.fetch().text
     except PageProblem as problem:
-        yield Finding("engines", "missing", f"{url}: {problem.reason}", _remedy(problem, switch))
+        yield Finding("engines", "missing", f"{name}: {problem.reason}", _remedy(problem, found.switch))
     else:
         yield from page_findings(url, text)
     finally:
         fetcher.abort()
 
 
+_AUTHORITIES = "or name it in engine.insecure, if the network in between is trusted"
+
+
 def _remedy(problem: PageProblem, switch: str | None) -> str | None:
+    """What to do, where the reason does not say it itself."""
     if problem.status in (401, 403):
-        return "name a file with its token in [engine.token_files]"
-    if problem.status in (404, 501) and switch is not None:
-        return f"start the engine with {switch}"
+        return "see [engine.token_files] and the tables after it in config.toml"
+    if problem.status in (404, 501):
+        return f"start the engine with {switch}" if switch is not None else _NO_PAGE
+    if problem.refused:
+        return "start the engine, or name the port it listens on"
+    if problem.reason.startswith("TLS fails"):
+        return _AUTHORITIES
+    if problem.state == "down":
+        return "check the address, and whether a firewall is in between"
     return None
