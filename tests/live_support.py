@@ -114,12 +114,12 @@ class _Handler(socketserver.StreamRequestHandler):
         small: SmallServer = self.server.small  # type: ignore[attr-defined]
         small.connections += 1
         while line := self.rfile.readline(4096).decode():
-            self.method, path, _ = line.split(" ")
+            self.method, self.path, _ = line.split(" ")
             headers = {}
             while (header := self.rfile.readline(4096).decode().strip()) != "":
                 name, _, value = header.partition(":")
                 headers[name.lower()] = value.strip()
-            small.requests.append((self.method, path, headers))
+            small.requests.append((self.method, self.path, headers))
             try:
                 small.behaviour(self)
                 self.wfile.flush()

@@ -15,6 +15,7 @@ from http import HTTPStatus
 
 from collectors.clock import Clock
 from collectors.engine.facts import FactsReader
+from collectors.engine.iterations import IterationStats
 from collectors.engine.reading import EngineSnapshot, engine_reading, new_memo, snapshots
 from collectors.engine.scrape import Fetcher, PageProblem
 from collectors.engine.strangers import described
@@ -58,11 +59,13 @@ class Endpoint:
         timeout: float = 10.0,
         engine: str | None = None,
         facts: FactsReader | None = None,
+        iterations: IterationStats | None = None,
         proc: str = "/proc",
     ) -> None:
         """`engine` is what it looks like, until its page says; `min_interval` and `timeout` are seconds.
 
-        `facts` asks the engine's server what the page does not tell; None: it is not asked.
+        `facts` asks the engine's server what the page does not tell, `iterations` what TensorRT-LLM did in each step;
+        None: it is not asked.
         """
         self.url = fetcher.url
         self.pids: frozenset[int] = frozenset()
@@ -75,6 +78,8 @@ class Endpoint:
         self._timeout = timeout
         self._memo = new_memo()
         self._facts = facts
+        self._iterations = iterations
+        self._keeps_iterations = False
         self._cpu = CpuMeter(proc)
         self._threads = ThreadMeter(proc)
         self._background: Background[_Arrival] = Background(f"engine {self.url}", self._read)
@@ -98,6 +103,8 @@ class Endpoint:
     def stop(self) -> None:
         self._background.stop()
         self._fetcher.close()
+        if self._iterations is not None:
+            self._iterations.close()
 
     def restarted(self) -> None:
         """Another process serves the page now: its totals are compared with nothing, and it is asked at once."""
@@ -147,7 +154,11 @@ class Endpoint:
             page = self._fetcher.fetch()
         except PageProblem as problem:
             return _Arrival(problem=problem)
-        found = snapshots(self.url, page.text, page.arrived, self._memo)
+        text = page.text
+        if self._iterations is not None and self._keeps_iterations:
+            text = f"{text}\n{self._iterations.page()}"
+        found = snapshots(self.url, text, page.arrived, self._memo)
+        self._keeps_iterations = any(one.engine == "trtllm" for one in found)
         if not found:
             return _Arrival(problem=PageProblem("blocked", described(page.text)))
         if len(found) > RANKS_LIMIT:

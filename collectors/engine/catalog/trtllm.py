@@ -20,6 +20,7 @@ TRTLLM = Engine(
         row("prompt_tokens", ("trtllm_prompt_tokens_total", "request-end")),
         row(
             "prompt_tokens_computed",
+            ("trtllm_iteration_context_tokens_total", "step"),
             ("trtllm_prefill_batch_tokens_sum", "report"),
             ("trtllm_prompt_tokens_total - trtllm_prompt_cached_tokens_total", "request-end"),
             ("trtllm_prompt_tokens_total", "request-end"),
@@ -29,6 +30,11 @@ TRTLLM = Engine(
         row("generation_tokens", ("trtllm_generation_tokens_total", "request-end")),
         row("generation_tokens_ended", ("trtllm_generation_tokens_total", "request-end")),
         row("first_tokens", ("trtllm_time_to_first_token_seconds_count", "request-end")),
+        # Totals made of its iteration statistics, where those are read (collectors/engine/iterations.py).
+        row("steps", ("trtllm_iterations_total", "step")),
+        row("decode_steps", ("trtllm_iterations_total{kind=generation}", "step")),
+        row("prefill_seconds", ("trtllm_iteration_seconds_total{kind=context}", "step")),
+        row("decode_seconds", ("trtllm_iteration_seconds_total{kind=generation}", "step")),
         # Its gauges carry the process that set them; those of processes that ended stay on the page.
         row(
             "requests_running",
@@ -97,7 +103,10 @@ TRTLLM = Engine(
         "The page is `/prometheus/metrics`. `/metrics` is something else, which reading empties: it is left alone.",
         "Latencies and tokens need `return_perf_metrics`, the gauges `enable_iter_perf_stats`.",
         "Up to 1.2 the page has latencies and ended requests only, and labels that are often `undefined`.",
-        "Nothing here is counted as the work is done: shares of an interval come from the GPU.",
+        "Nothing on the page is counted as the work is done: shares of an interval come from the GPU, or from the JSON "
+        "at `/metrics` where `engine.iteration_stats` names the server. Steps, their seconds (`trtllm_iteration...` "
+        "below) and prompt tokens computed then come from its records of every step, which nobody else can read any "
+        "more. Of a step that does both, decode gets the time of the latest steps that only generated.",
     ),
 )
 
