@@ -155,10 +155,11 @@ def leave_write_ahead_log(connection: sqlite3.Connection) -> bool:
         return False
 
 
-def open_reader(path: Path) -> sqlite3.Connection:
+def open_reader(path: Path, *, damaged: bool = False) -> sqlite3.Connection:
     """The file, read-only; a file that another process is writing may be read at the same time.
 
-    Raises NotARecording, DamagedRecording or NewerRecording.
+    With `damaged` a file that is shorter than it says is opened all the same; what is missing then
+    fails where it is asked for. Raises NotARecording, DamagedRecording or NewerRecording.
     """
     _require_sqlite()
     try:
@@ -171,7 +172,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
     if size == 0:
         raise DamagedRecording(f"{path}: empty; its writer was killed before the first interval, it can be deleted")
     with reading(path):
-        connection = _connect(path)
+        connection = _connect(path, damaged)
         try:
             _check(connection, path)
         except BaseException:
@@ -180,25 +181,28 @@ def open_reader(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path, damaged: bool) -> sqlite3.Connection:
     try:
-        return _read_only(path, "mode=ro")
+        return _read_only(path, "mode=ro", damaged)
     except sqlite3.OperationalError:
         # Left in WAL mode by its writer, and no log beside it can be made here: nothing is missing
         # from the file itself unless there is a log.
         log = path.with_name(path.name + "-wal")
         if log.exists() and log.stat().st_size > 0:
             raise
-        return _read_only(path, "mode=ro&immutable=1")
+        return _read_only(path, "mode=ro&immutable=1", damaged)
 
 
-def _read_only(path: Path, options: str) -> sqlite3.Connection:
+def _read_only(path: Path, options: str, damaged: bool) -> sqlite3.Connection:
     connection = sqlite3.connect(
         _uri(path, options), uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
     )
     try:
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 64 * 2**20)
         connection.execute("PRAGMA query_only = ON")
+        if damaged:
+            # Besides what it is named after, it keeps SQLite from refusing a file shorter than its header says.
+            connection.execute("PRAGMA writable_schema = ON")
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA cell_size_check = ON")
         connection.execute("PRAGMA cache_size = -1024")
@@ -241,7 +245,7 @@ def reading(path: Path) -> Iterator[None]:
         ) from problem
 
 
-_SALVAGE = "`sqlite3 {path} .recover > saved.sql` saves what can still be read"
+_SALVAGE = "`phasetop repair {path} -o saved.db` saves what can still be read"
 
 
 def explained(problem: sqlite3.Error, path: Path) -> RecordingError:

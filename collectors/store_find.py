@@ -77,6 +77,12 @@ class Finder:
         """Start of the earliest interval that starts after a moment."""
         return self._maybe("SELECT min(start_ns) FROM interval WHERE start_ns > ?", time_ns)
 
+    def numbers(self, first: int, last: int) -> list[int]:
+        """Sequence numbers of the intervals of a range of them."""
+        query = "SELECT sequence FROM interval WHERE sequence BETWEEN ? AND ? ORDER BY sequence"
+        with reading(self._path):
+            return [row[0] for row in self._connection.execute(query, (first, last))]
+
     def span(self, from_ns: int, to_ns: int) -> tuple[int, int] | None:
         """First and last sequence number of the intervals that start within [from, to)."""
         query = "SELECT min(sequence), max(sequence) FROM interval WHERE start_ns >= ? AND start_ns < ?"
@@ -93,6 +99,10 @@ class Finder:
     def settled_through(self) -> int | None:
         """The last interval whose labels are stored. Intervals settle in order, all entities at once."""
         return self._maybe("SELECT sequence FROM label ORDER BY sequence DESC LIMIT 1")
+
+    def first_settled(self) -> int | None:
+        """The first interval whose labels are stored."""
+        return self._maybe("SELECT sequence FROM label ORDER BY sequence LIMIT 1")
 
     def last_event(self) -> int:
         """A number that rises with every event."""

@@ -92,7 +92,8 @@ class _Writer:
         self._labeller = _caught_up(recording, first.interval.sequence)
         host_name = recording.host_name if redactor is None else redactor.host(recording.host_name)
         path = output / file_name(first.interval.start) if output.is_dir() else output
-        origin = Origin(host_name, recording.time_zone, uuid.uuid4().hex, phasetop_version=version)
+        rules = min(recording.rule_versions)
+        origin = Origin(host_name, recording.time_zone, uuid.uuid4().hex, phasetop_version=version, rule_version=rules)
         self.file = RecordingFile(path, origin, first.interval, phase_seconds=phase_seconds)
 
     def put(self, tick: Tick) -> None:

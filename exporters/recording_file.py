@@ -40,6 +40,8 @@ class Origin:
     run: str
     part: int = 0
     phasetop_version: str = ""
+    rule_version: int = RULE_VERSION
+    """Of the rules that make its labels."""
 
 
 @dataclass(slots=True)
@@ -101,7 +103,7 @@ class RecordingFile:
             "run": origin.run,
             "part": str(origin.part),
             "interval_seconds": repr((first.end - first.start) / _NANO),
-            "rule_version": str(RULE_VERSION),
+            "rule_version": str(origin.rule_version),
             "phasetop_version": origin.phasetop_version,
             "python_version": platform.python_version(),
             "sqlite_version": sqlite3.sqlite_version,

@@ -202,7 +202,7 @@ def test_a_damaged_file_of_a_directory_is_left_out_and_told(copy: Path) -> None:
         assert len(list(recording.ticks())) == 150
         (problem,) = recording.problems
         assert problem.startswith(f"{bad}: damaged or cut short")
-        assert f"sqlite3 {bad} .recover" in problem
+        assert f"phasetop repair {bad} -o" in problem
         assert not recording.refresh()
 
 
