@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.bottleneck import judge
+from collectors.bottleneck import Group, judge, partition
 from collectors.model import Bottleneck
 from collectors.phase.calibrate import UNCALIBRATED, CostModel
 from collectors.phase.rules import Spent, phase_of
-from collectors.readings import EngineReading, GpuReading
+from collectors.readings import EngineReading, GpuReading, HostReading
 from tests.making import ENDPOINT, decoding, gpu, reading
 
 SURE = CostModel(
@@ -26,11 +26,13 @@ def judged(
     idle: float = 0.0,
     has_requests: bool = False,
     costs: CostModel = UNCALIBRATED,
+    host: HostReading | None = None,
 ) -> Bottleneck:
     spent = Spent(prefill, decode, idle, max(0.0, 1 - prefill - decode - idle), 0.05, "high", (), has_requests)
     engines = [engine] if engine is not None else []
     gpus = [hardware] if hardware is not None else []
-    return judge(phase_of(spent, settled=True), spent, engines, gpus, costs)
+    phase = phase_of(spent, settled=True)
+    return judge(phase, engines, gpus, partition(Group(spent, engines, gpus), phase, host, costs), costs)
 
 
 def test_decode_that_fills_the_dram_bandwidth_is_bound_by_it() -> None:

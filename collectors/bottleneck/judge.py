@@ -7,11 +7,10 @@ from typing import Any
 
 from collectors.bottleneck.admission import Admission, admission, waiting
 from collectors.bottleneck.advice import advise
-from collectors.bottleneck.partition import EXPLAINED_FROM, Group, Wall, mean_wall, partition
+from collectors.bottleneck.partition import EXPLAINED_FROM, Wall
 from collectors.model import Bottleneck, BottleneckName, Confidence, Phase
 from collectors.phase.calibrate import UNCALIBRATED, CostModel
-from collectors.phase.rules import Spent
-from collectors.readings import EngineReading, GpuReading, HostReading
+from collectors.readings import EngineReading, GpuReading
 
 POWER_FROM, HOST_FROM, NETWORK_FROM = 0.10, 0.15, 0.10
 """Shares of the wall time from which power, the host and the network are named, in this order."""
@@ -21,26 +20,19 @@ _LARGEST_OF: tuple[BottleneckName, ...] = ("compute", "memory-bandwidth", "deman
 
 def judge(
     phase: Phase,
-    spent: Spent,
     engines: Sequence[EngineReading],
     gpus: Sequence[GpuReading],
+    wall: Wall | None,
     costs: CostModel = UNCALIBRATED,
-    *,
-    host: HostReading | None = None,
-    parts: Sequence[Group] = (),
 ) -> Bottleneck:
     """The bottleneck of one entity in one interval.
 
-    `engines` and `gpus` are the readings that make up the entity; `costs` the calibrated costs of
-    its engine, where it has one; `host` the machine's reading. `parts` are the groups that a whole
-    machine consists of: each is divided on its own, since one of its engines may be idle while
-    another is held up.
+    `engines` and `gpus` are the readings that make up the entity; `wall` how its time is divided, by
+    `partition` or, for a whole machine, the mean of its GPUs' walls, since one of its engines may be
+    idle while another is held up; `costs` the calibrated costs of its engine, where it has one.
     """
-    groups = parts or (Group(spent, engines, gpus),)
-    walls = [wall for group in groups if (wall := partition(group, phase, host, costs)) is not None]
-    if not walls:
+    if wall is None:
         return Bottleneck(why=_why_unknown(phase, engines, gpus))
-    wall = mean_wall(walls)
     resource = named_resource(wall.shares)
     kept_out = admission(engines)
     name = headline(resource, kept_out.name, wall.shares)

@@ -8,11 +8,12 @@ gives the same settled labels to the bit.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import takewhile
 from typing import Any, NamedTuple
 
-from collectors.bottleneck import Group, judge
+from collectors.bottleneck import Group, Wall, judge, mean_wall, partition
 from collectors.model import (
     HOST,
     RULE_VERSION,
@@ -21,6 +22,7 @@ from collectors.model import (
     EngineKey,
     Interval,
     Label,
+    Phase,
     PhaseLabel,
     Tick,
     engine_entity,
@@ -136,6 +138,15 @@ class _EngineTrack:
             self.calibration.interrupt()
 
 
+def _counted(gpus: Mapping[str, GpuReading]) -> frozenset[str]:
+    """The GPUs whose time is the machine's: whole ones that answer, or every whole one where none does.
+
+    The time of a GPU that is lost is nobody's; it is not idle time of the machine.
+    """
+    whole = {uuid: gpu for uuid, gpu in gpus.items() if not gpu.instances}
+    return frozenset(uuid for uuid, gpu in whole.items() if gpu.state == "ok") or frozenset(whole)
+
+
 class _Part(NamedTuple):
     """One entity of an interval about to be labelled."""
 
@@ -144,7 +155,6 @@ class _Part(NamedTuple):
     previous: PhaseLabel | None
     engines: list[EngineReading]
     gpus: list[GpuReading]
-    groups: tuple[Group, ...] = ()
 
 
 class Labeller:
@@ -163,7 +173,7 @@ class Labeller:
         self._next_sequence = 0
         self._recent: deque[dict[str, tuple[float, float]]] = deque()
         # Judgements of unsettled intervals with all they depended on: most settle as they stood.
-        self._judged: dict[int, dict[str, tuple[object, Bottleneck]]] = {}
+        self._judged: dict[int, dict[str, tuple[object, Bottleneck, Wall | None]]] = {}
         if state is not None:
             self._restore(state)
 
@@ -248,17 +258,12 @@ class Labeller:
             )
             for uuid, gpu in interval.gpus.items()
         }
-        measured = [spent for uuid, spent in gpus.items() if not interval.gpus[uuid].instances]
-        host = host_spent(measured, list(engines.values()))
+        counted = _counted(interval.gpus)
+        host = host_spent([spent for uuid, spent in gpus.items() if uuid in counted], list(engines.values()))
         if host is None:
             host = Spent(0.0, 0.0, 0.0, interval.duration, 1.0, "low", ())
         all_engines, all_gpus = list(interval.engines.values()), list(interval.gpus.values())
-        groups = tuple(
-            Group(gpus[uuid], owned.get(uuid, nobody), (gpu,))
-            for uuid, gpu in interval.gpus.items()
-            if not gpu.instances
-        )
-        parts = [_Part(HOST, host, self._host_previous, all_engines, all_gpus, groups)]
+        parts = [_Part(HOST, host, self._host_previous, all_engines, all_gpus)]
         for uuid, spent in gpus.items():
             previous = self._gpu_previous.get(uuid)
             parts.append(_Part(gpu_entity(uuid), spent, previous, owned.get(uuid, nobody), [interval.gpus[uuid]]))
@@ -267,24 +272,36 @@ class Labeller:
             own_gpus = [interval.gpus[uuid] for uuid in reading.gpus if uuid in interval.gpus]
             parts.append(_Part(engine_entity(key), spent, self._engines[key].previous, [reading], own_gpus))
         shares = {} if settled else self._smoothed(parts, interval.duration)
-        return {part.entity: self._label(interval, part, settled, shares.get(part.entity)) for part in parts}
+        labels: dict[str, Label] = {HOST: Label(interval.sequence, HOST, Phase(), Bottleneck())}
+        walls: list[Wall | None] = []
+        for part in parts[1:]:
+            labels[part.entity], wall = self._label(interval, part, settled, shares.get(part.entity))
+            if len(walls) < len(gpus):
+                walls.append(wall)
+        measured_walls = tuple(
+            wall for wall, gpu in zip(walls, all_gpus, strict=False) if wall is not None and gpu.uuid in counted
+        )
+        labels[HOST], _ = self._label(interval, parts[0], settled, shares.get(HOST), measured_walls)
+        return labels
 
-    def _label(self, interval: Interval, part: _Part, settled: bool, share: float | None) -> Label:
+    def _label(
+        self, interval: Interval, part: _Part, settled: bool, share: float | None, walls: tuple[Wall, ...] = ()
+    ) -> tuple[Label, Wall | None]:
+        """The label of one entity, and how its wall time is divided. `walls` are those it consists of."""
         phase = phase_of(part.spent, settled=settled, previous=part.previous, share=share)
         track = self._engines.get(part.engines[0].key) if len(part.engines) == 1 else None
         costs = track.calibration.model if track is not None else UNCALIBRATED
         asked = (
-            phase.label, phase.busy_ratio, phase.prefill_share, phase.confidence, part.spent, costs,
-            tuple(group.spent for group in part.groups),
+            phase.label, phase.busy_ratio, phase.prefill_share, phase.confidence, part.spent, costs, walls,
         )  # fmt: skip
         judged = self._judged.setdefault(interval.sequence, {})
         remembered = judged.get(part.entity)
-        if remembered is not None and remembered[0] == asked:
-            bottleneck = remembered[1]
-        else:
-            bottleneck = judge(phase, part.spent, part.engines, part.gpus, costs, host=interval.host, parts=part.groups)
-            judged[part.entity] = (asked, bottleneck)
-        return Label(interval.sequence, part.entity, phase, bottleneck)
+        if remembered is None or remembered[0] != asked:
+            group = Group(part.spent, part.engines, part.gpus)
+            wall = mean_wall(walls) if walls else partition(group, phase, interval.host, costs)
+            bottleneck = judge(phase, part.engines, part.gpus, wall, costs)
+            remembered = judged[part.entity] = (asked, bottleneck, wall)
+        return Label(interval.sequence, part.entity, phase, remembered[1]), remembered[2]
 
     def _smoothed(self, parts: list[_Part], duration: float) -> dict[str, float]:
         """Trailing mean share of each entity, so that a provisional label does not flicker."""
