@@ -11,28 +11,33 @@ there, after the first paint.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
 
 from collectors.clock import Clock, SystemClock
 from collectors.engine.discover import Discovery
 from collectors.engine.endpoint import Endpoint
 from collectors.engine.endpoints import Endpoints, address_of, find_page
-from collectors.engine.scrape import Fetcher, is_loopback
+from collectors.engine.facts import FactsReader
+from collectors.engine.iterations import IterationStats
+from collectors.engine.scrape import is_loopback
 from collectors.events import events_between
 from collectors.gpu.feed import GpuFeed
 from collectors.gpu.gpus import Gpus
 from collectors.gpu.page_search import PageSearch
 from collectors.host import Host
-from collectors.model import Interval, Tick
+from collectors.model import Gap, Interval, Tick
 from collectors.readings import HostReading
 from collectors.sampler import Sampler
+from collectors.slo import SloWatch
 from collectors.sources import HostSource, Source, SourceStatus
 from collectors.text import clean
+from dashboard.access import fetcher_of
 from dashboard.config import Config
 from dashboard.nvml import nvml_reader, peak_book
+from dashboard.objectives import slo_book
 
 if TYPE_CHECKING:
     from collectors.gpu.occupants import Occupant
@@ -43,7 +48,7 @@ if TYPE_CHECKING:
 _WARM_UP_SECONDS = 3.0
 _ONCE_PATIENCE_SECONDS = 2.0
 """Where one interval is all there will be, a late page is better than none."""
-_TOKEN_LIMIT = 8192
+_FACTS_SECONDS = 5.0
 
 
 class Sink(Protocol):
@@ -109,6 +114,8 @@ class LiveSession:
         self._labeller = labeller or _labeller()
         self._sinks = list(sinks)
         self._previous: Interval | None = None
+        self._watch = SloWatch(slo_book(config.slo))
+        self._named_ports = {port for url in config.engine.urls if (port := urlsplit(url).port) is not None}
         self._dropped: list[SourceStatus] = []
         self._labelling: SourceStatus | None = None
         self.sampler = Sampler(
@@ -138,13 +145,21 @@ class LiveSession:
         discovery = self._parts.discovery
         if discovery is not None and discovery.problem is not None:
             lines.append(SourceStatus("discovery", "failed", discovery.problem))
+        lines.extend(self._unread_lines())
         if self._labelling is not None:
             lines.append(self._labelling)
         return [*lines, *self._dropped]
 
+    def _unread_lines(self) -> Iterator[SourceStatus]:
+        """Engines that run here and cannot be read, unless somebody named where they can, or they only start."""
+        discovery = self._parts.discovery
+        for one in discovery.unread if discovery is not None else ():
+            if not one.starting and one.remedy is not None and not self._named_ports.intersection(one.ports):
+                yield SourceStatus(f"pid {one.root}", "unread", f"{one}; {one.remedy}")
+
     def _deliver(self, interval: Interval) -> None:
         tick = self._label(interval)
-        events = events_between(self._previous, interval)
+        events = (*events_between(self._previous, interval), *self._watch.push(interval))
         self._previous = interval
         if events:
             tick = replace(tick, events=(*tick.events, *events))
@@ -239,9 +254,19 @@ def once(
         while taken.tick is None and session.sampler.step():
             _labeller()  # loads what labels, while the window passes
             meanwhile()
+        statuses = session.status()
     finally:
         session.stop()
-    return None if taken.tick is None else _settled(taken.tick)
+    return None if taken.tick is None else _settled(_with_reason(taken.tick, statuses))
+
+
+def _with_reason(tick: Tick, statuses: Sequence[SourceStatus]) -> Tick:
+    """The tick with the reason why there is no GPU, which a session has in its statuses and a single interval lacks."""
+    interval = tick.interval
+    if interval.gpus or any(gap.source.startswith("gpu") for gap in interval.gaps):
+        return tick
+    reasons = tuple(Gap(one.source, one.reason) for one in statuses if one.source == "gpu" and one.reason)
+    return replace(tick, interval=replace(interval, gaps=(*interval.gaps, *reasons)))
 
 
 def _settled(bare: Tick) -> Tick:
@@ -297,33 +322,31 @@ def _gpus(config: Config, clock: Clock, nvml: GpuSource | None) -> Gpus:
     def make(url: str) -> PageReader:
         from collectors.gpu.page_reader import PageReader
 
-        return PageReader(_fetcher(config, clock, url), clock, book=peak_book(config))
+        return PageReader(fetcher_of(config, url, monotonic=clock.monotonic), clock, book=peak_book(config))
 
     return Gpus(feed, make, urls=config.gpu.pages, search=search, clock=clock)
 
 
-def _fetcher(config: Config, clock: Clock, url: str) -> Fetcher:
-    headers = authorization(config.engine.token_files, url)
-    return Fetcher(url, timeout=config.engine.timeout, headers=headers, monotonic=clock.monotonic)
-
-
 def _endpoint(config: Config, clock: Clock, url: str, engine: str | None) -> Endpoint:
     settings = config.engine
-    fetcher = _fetcher(config, clock, url)
-    return Endpoint(fetcher, clock, min_interval=settings.min_interval, timeout=settings.timeout, engine=engine)
+    facts = FactsReader(url, lambda one: fetcher_of(config, url, address=one, timeout=_FACTS_SECONDS))
+    return Endpoint(
+        fetcher_of(config, url, monotonic=clock.monotonic),
+        clock,
+        min_interval=settings.min_interval,
+        timeout=settings.timeout,
+        engine=engine,
+        facts=facts,
+        iterations=_iterations(config, url),
+    )
 
 
-def authorization(token_files: Mapping[str, Path], url: str) -> Callable[[], Mapping[str, str]]:
-    """The header for a page that asks for a token, read anew with each connection: tokens change."""
-    path = next((file for page, file in token_files.items() if address_of(page) == address_of(url)), None)
-    if path is None:
-        return dict
-
-    def headers() -> Mapping[str, str]:
-        with path.open(encoding="utf-8") as file:
-            return {"Authorization": f"Bearer {file.read(_TOKEN_LIMIT).strip()}"}
-
-    return headers
+def _iterations(config: Config, url: str) -> IterationStats | None:
+    """The reader of a TensorRT-LLM server's step records, where the configuration gives them to us."""
+    for records in config.engine.iteration_stats:
+        if address_of(records)[:2] == address_of(url)[:2]:
+            return IterationStats(fetcher_of(config, url, address=records, timeout=config.engine.timeout))
+    return None
 
 
 def _host_sampler(clock: Clock) -> Callable[[], HostReading]:
