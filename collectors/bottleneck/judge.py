@@ -24,12 +24,14 @@ def judge(
     gpus: Sequence[GpuReading],
     wall: Wall | None,
     costs: CostModel = UNCALIBRATED,
+    role: str | None = None,
 ) -> Bottleneck:
     """The bottleneck of one entity in one interval.
 
     `engines` and `gpus` are the readings that make up the entity; `wall` how its time is divided, by
     `partition` or, for a whole machine, the mean of its GPUs' walls, since one of its engines may be
-    idle while another is held up; `costs` the calibrated costs of its engine, where it has one.
+    idle while another is held up; `costs` the calibrated costs of its engine, where it has one; `role`
+    what its token flows show it to be in a disaggregated deployment.
     """
     if wall is None:
         return Bottleneck(why=_why_unknown(phase, engines, gpus))
@@ -42,7 +44,7 @@ def judge(
         admission=kept_out.name,
         shares={share: round(value, 4) for share, value in wall.shares.items() if value > 0},
         confidence=_confidence(name, phase, wall),
-        why=" · ".join(_why(name, wall, kept_out, engines, gpus)),
+        why=" · ".join((*_why(name, wall, kept_out, engines, gpus), *_instance(role))),
         advice=tuple(advise(name, kept_out, wall, engines, gpus, costs)),
     )
 
@@ -110,6 +112,10 @@ def _why(
     if _is_fine(name, kept_out, engines):
         told.append("nothing is wrong: no request waits")
     return told
+
+
+def _instance(role: str | None) -> tuple[str, ...]:
+    return (f"by its token flows an instance for {role} alone",) if role in ("prefill", "decode") else ()
 
 
 def _clock(gpus: Sequence[GpuReading]) -> list[str]:

@@ -170,7 +170,8 @@ def _computed_prompt(reading: EngineReading) -> float | None:
         return reading.prompt_tokens_computed
     if reading.prompt_tokens is None:
         return None
-    return max(0.0, reading.prompt_tokens - (reading.prompt_tokens_cached or 0.0))
+    elsewhere = (reading.prompt_tokens_cached or 0.0) + (reading.prompt_tokens_transferred or 0.0)
+    return max(0.0, reading.prompt_tokens - elsewhere)
 
 
 def _decode_steps(reading: EngineReading, prompt: float | None) -> float | None:
@@ -188,12 +189,19 @@ def _decode_steps(reading: EngineReading, prompt: float | None) -> float | None:
 
 
 def _estimated_steps(reading: EngineReading, running_before: float | None) -> float | None:
-    """Steps of an engine that counts none: each gave one token to every running request."""
+    """Steps of an engine that counts none: each gave every running request a token, and accepted drafts besides."""
     running = [count for count in (reading.requests_running, running_before) if count]
     if reading.generation_tokens is None or not running:
         return None
     continued = max(0.0, reading.generation_tokens - (reading.first_tokens or 0.0))
-    return continued * len(running) / sum(running)
+    return continued * len(running) / (sum(running) * tokens_a_step(reading))
+
+
+def tokens_a_step(reading: EngineReading) -> float:
+    """Tokens one step gives to one request: 1, and under speculative decoding the accepted drafts as well."""
+    if reading.spec_drafts and reading.spec_accepted_tokens is not None:
+        return 1.0 + reading.spec_accepted_tokens / reading.spec_drafts
+    return 1.0
 
 
 def _resident_tokens(reading: EngineReading) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import takewhile
 from typing import Any, NamedTuple
 
@@ -34,7 +34,15 @@ from collectors.phase.hardware import DramHistory
 from collectors.phase.rules import Spent, phase_of, phase_seconds
 from collectors.phase.settle import FEW_STEPS, SETTLE_SECONDS, Split, split, split_first
 from collectors.phase.timely import timely
-from collectors.phase.topology import gpu_spent, host_spent, owners, tokens_per_step, without_gateways
+from collectors.phase.topology import (
+    Flows,
+    gpu_spent,
+    host_spent,
+    on_anothers_gpu,
+    owners,
+    tokens_per_step,
+    without_gateways,
+)
 from collectors.readings import EngineReading, GpuReading
 
 __all__ = ["Labeller", "phase_seconds"]
@@ -60,6 +68,7 @@ class _EngineTrack:
     last_seen: int = 0
     pending: deque[Observation] = field(default_factory=deque)
     splits: list[Split] = field(default_factory=list)
+    flows: Flows = field(default_factory=Flows)
 
     @property
     def newest(self) -> Observation | None:
@@ -181,9 +190,13 @@ class Labeller:
         """Takes the next interval; gives its provisional labels and those that settled with it."""
         whole, interval = interval, without_gateways(timely(interval))
         self._pending.append(interval)
+        shared = on_anothers_gpu(interval)
         for key, reading in interval.engines.items():
             track = self._engines.setdefault(key, _EngineTrack())
-            track.push(observe(interval, reading, track.newest), interval.duration)
+            before = track.newest
+            runs_throughout = bool(reading.requests_running) and before is not None and bool(before.running)
+            own = reading if key not in shared or runs_throughout else replace(reading, gpus=())
+            track.push(observe(interval, own, before), interval.duration)
         settled: list[Label] = []
         while self._pending and (final := self._is_ripe(interval)) is not None:
             settled.extend(self._settle(final=final))
@@ -222,6 +235,7 @@ class Labeller:
         interval = self._pending.popleft()
         for key, reading in interval.engines.items():
             self._engines[key].calibration.tokens_per_step = tokens_per_step(interval, reading)
+            self._engines[key].flows.add(reading)
         spent = {
             key: track.settle_first(final=final)
             for key, track in self._engines.items()
@@ -291,15 +305,16 @@ class Labeller:
         phase = phase_of(part.spent, settled=settled, previous=part.previous, share=share)
         track = self._engines.get(part.engines[0].key) if len(part.engines) == 1 else None
         costs = track.calibration.model if track is not None else UNCALIBRATED
+        role = track.flows.role if track is not None and part.entity != HOST else None
         asked = (
-            phase.label, phase.busy_ratio, phase.prefill_share, phase.confidence, part.spent, costs, walls,
+            phase.label, phase.busy_ratio, phase.prefill_share, phase.confidence, part.spent, costs, walls, role,
         )  # fmt: skip
         judged = self._judged.setdefault(interval.sequence, {})
         remembered = judged.get(part.entity)
         if remembered is None or remembered[0] != asked:
             group = Group(part.spent, part.engines, part.gpus)
             wall = mean_wall(walls) if walls else partition(group, phase, interval.host, costs)
-            bottleneck = judge(phase, part.engines, part.gpus, wall, costs)
+            bottleneck = judge(phase, part.engines, part.gpus, wall, costs, role)
             remembered = judged[part.entity] = (asked, bottleneck, wall)
         return Label(interval.sequence, part.entity, phase, remembered[1]), remembered[2]
 
@@ -344,6 +359,7 @@ class Labeller:
                     "endpoint": endpoint,
                     "engine_index": index,
                     "calibration": track.calibration.to_json(),
+                    "flows": track.flows.to_json(),
                     "previous": track.previous,
                     "watched_seconds": track.watched_seconds,
                     "last_seen": track.settled_to or track.last_seen,
@@ -371,4 +387,5 @@ class Labeller:
                 engine["watched_seconds"],
                 last,
                 engine["last_seen"],
+                flows=Flows(*engine["flows"]),
             )

@@ -1,19 +1,36 @@
-"""Whose seconds are whose: engines, their GPUs, and the machine."""
+"""Whose seconds are whose: engines, their GPUs, and the machine; and which part of a serving chain an engine is.
+
+- The GPUs of one engine (tensor or pipeline parallel) get one share: they work on the same steps.
+- Several engines on one GPU divide its seconds in proportion to their own busy time.
+- Data-parallel ranks are engines of their own, with counters of their own.
+- Instances of a disaggregated deployment are told by their token flows: see `Flows`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from collectors.engine.catalog import GATEWAY_ROLE
-from collectors.model import Confidence, Evidence, Interval
+from collectors.model import Confidence, EngineKey, Evidence, Interval
 from collectors.phase.calibrate import CPU_TOKENS_PER_STEP, GPU_TOKENS_PER_STEP
 from collectors.phase.evidence import gpu_busy_ratio
 from collectors.phase.hardware import DramHistory, hardware_spent
 from collectors.phase.rules import Spent
 from collectors.readings import EngineReading, GpuReading
 
+Role = Literal["prefill", "decode", "both"]
+
 _ORDER: Mapping[Confidence, int] = {"high": 0, "medium": 1, "low": 2}
+
+_FLOW_HALF_LIFE = 30.0
+_FEW_TOKENS = 1000.0
+_LITTLE_COMPUTED, _LITTLE_GENERATED = 0.05, 0.02
+"""Share of its prompt tokens an instance for decode computes itself at most, and generated tokens per
+prompt token of one for prefill."""
+_HARDLY_MORE = 1.2
+"""Generated tokens for each first one at most, of an instance for prefill: short answers are not it."""
 
 
 def total(parts: Iterable[Spent]) -> Spent | None:
@@ -38,6 +55,42 @@ def total(parts: Iterable[Spent]) -> Spent | None:
     )
 
 
+@dataclass(slots=True)
+class Flows:
+    """Tokens through one engine lately, which tell an instance for prefill or for decode from one for both.
+
+    An instance that only prefills generates one token a prompt. One that only decodes computes next
+    to none of its prompts: their KV cache arrives from elsewhere.
+    """
+
+    computed: float = 0.0
+    transferred: float = 0.0
+    generated: float = 0.0
+    first: float = 0.0
+
+    def add(self, reading: EngineReading) -> None:
+        """One settled interval. What is older counts less, by half a minute."""
+        keep = 0.5 ** ((reading.window_seconds or 0.0) / _FLOW_HALF_LIFE)
+        self.computed = self.computed * keep + (reading.prompt_tokens_computed or 0.0)
+        self.transferred = self.transferred * keep + (reading.prompt_tokens_transferred or 0.0)
+        self.generated = self.generated * keep + (reading.generation_tokens or 0.0)
+        self.first = self.first * keep + (reading.first_tokens or 0.0)
+
+    @property
+    def role(self) -> Role | None:
+        """prefill, decode or both; None while too little has flowed."""
+        if self.computed + self.transferred + self.generated < _FEW_TOKENS:
+            return None
+        if self.transferred > 0 and self.computed < _LITTLE_COMPUTED * (self.computed + self.transferred):
+            return "decode"
+        if self.generated < _LITTLE_GENERATED * self.computed and self.generated <= _HARDLY_MORE * self.first:
+            return "prefill"
+        return "both"
+
+    def to_json(self) -> list[float]:
+        return [self.computed, self.transferred, self.generated, self.first]
+
+
 def without_gateways(interval: Interval) -> Interval:
     """The interval without what only passes requests on: it has no time of its own to split."""
     if not any(reading.role == GATEWAY_ROLE for reading in interval.engines.values()):
@@ -53,6 +106,25 @@ def owners(interval: Interval) -> dict[str, list[EngineReading]]:
         for uuid in reading.gpus:
             found.setdefault(uuid, []).append(reading)
     return found
+
+
+def on_anothers_gpu(interval: Interval) -> frozenset[EngineKey]:
+    """Engines that share a GPU with another one at work in this interval.
+
+    How busy such a GPU was says nothing of an engine that was not at work throughout.
+    """
+    found: set[EngineKey] = set()
+    for engines in owners(interval).values():
+        if len(engines) > 1:
+            working = [engine.key for engine in engines if _works(engine)]
+            found.update(one.key for one in engines if any(key != one.key for key in working))
+    return frozenset(found)
+
+
+def _works(engine: EngineReading) -> bool:
+    return engine.state == "ok" and any(
+        (engine.requests_running, engine.generation_tokens, engine.steps, engine.prompt_tokens_computed)
+    )
 
 
 def tokens_per_step(interval: Interval, reading: EngineReading) -> float:
