@@ -64,6 +64,8 @@ class Entry:
 
 SCREENS = (
     Entry("1", "overview", "Overview", "dashboard.screens.overview:Overview", "the whole machine"),
+    Entry("3", "engines", "Engines", "dashboard.screens.engines:EnginesScreen", "each serving engine and rank"),
+    Entry("2", "gpus", "GPUs", "dashboard.screens.gpus:GpusScreen", "each GPU, its health and its processes"),
 )  # fmt: skip
 """6 is kept for the fleet."""
 

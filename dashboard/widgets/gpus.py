@@ -58,21 +58,21 @@ class GpusPanel(Panel):
         else:
             lines = _summary(scene, gpus, odd, width)
         if odd is not None and len(lines) < height:
-            lines.append(_sentence(scene, odd, width))
+            lines.append(odd_sentence(scene, odd, width))
         well = sum(gpu.state == "ok" for gpu in gpus)
         right = Line().add(f"{well} of {len(gpus)}", palette.dim if well == len(gpus) else palette.warning)
         return Drawing(title, right, lines)
 
 
-def _sentence(scene: Scene, odd: Odd, width: int) -> Line:
+def odd_sentence(scene: Scene, odd: Odd, width: int) -> Line:
     palette = scene.palette
-    glyph, style = _mark(scene, odd)
+    glyph, style = odd_mark(scene, odd)
     line = Line().add(glyph, style).add(" ", palette.base)
     told = palette.strong if odd.critical else palette.warning
     return line.foreign(odd.text, told, width - 2, palette.glyphs.ellipsis)
 
 
-def _mark(scene: Scene, odd: Odd) -> tuple[str, Style]:
+def odd_mark(scene: Scene, odd: Odd) -> tuple[str, Style]:
     palette = scene.palette
     if odd.critical:
         return palette.glyphs.critical, palette.critical
@@ -226,7 +226,7 @@ def _heat(scene: Scene, gpu: GpuReading, odd: Odd | None) -> Line:
     hot = heat is not None and limit is not None and heat >= limit * _HOT
     line = Line().add(whole(heat, 3), palette.warning if hot else palette.bright)
     if odd is not None and gpu.uuid in odd.uuids:
-        glyph, style = _mark(scene, odd)
+        glyph, style = odd_mark(scene, odd)
         return line.add(" ", palette.base).add(glyph, style)
     return line.add(" ", palette.base).add(palette.glyphs.warning, palette.warning) if hot else line
 
@@ -264,5 +264,5 @@ def _summary(scene: Scene, gpus: Sequence[GpuReading], odd: Odd | None, width: i
     if odd is None:
         return [line]
     if line.cells + len(odd.text) + 2 > width:
-        return [_sentence(scene, odd, width)]
-    return [line.extend(_sentence(scene, odd, width - line.cells))]
+        return [odd_sentence(scene, odd, width)]
+    return [line.extend(odd_sentence(scene, odd, width - line.cells))]
