@@ -39,6 +39,15 @@ _BUSY_ENOUGH = 0.10
 THROTTLED = 0.10
 
 
+def place_of(endpoint: str) -> str:
+    """The short form of an endpoint: ":8000" on this host, "node-3:8000" elsewhere."""
+    authority = endpoint.partition("://")[2].partition("/")[0]
+    host, colon, port = authority.rpartition(":")
+    if not colon or not port.isdigit():
+        return authority or endpoint
+    return f":{port}" if host in ("127.0.0.1", "localhost", "[::1]", "0.0.0.0") else authority
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """A judgement: `phase` is in the phase's colour, `limit` in bold; `evidence` follows, `advice` lines below."""

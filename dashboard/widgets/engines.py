@@ -13,7 +13,7 @@ from dashboard.scene import QUANTILE_SECONDS, Scene
 from dashboard.widgets.bars import bar, phase_bar
 from dashboard.widgets.line import Line, wrap
 from dashboard.widgets.panel import Drawing, Panel
-from dashboard.words import ENGINE_NAMES
+from dashboard.words import ENGINE_NAMES, place_of
 
 if TYPE_CHECKING:
     from collectors.readings import EngineReading
@@ -31,9 +31,9 @@ class EnginesPanel(Panel):
         palette = scene.palette
         engines = [] if scene.tick is None else list(scene.tick.interval.engines.values())
         title = Line().add("Engine" if len(engines) == 1 else "Engines", palette.dim)
-        absent = _absent(scene, engines)
+        absent = absent_lines(scene, engines)
         if not engines:
-            return Drawing(title, lines=absent or _none(scene, width))
+            return Drawing(title, lines=absent or no_engine_lines(scene, width))
         if len(engines) == 1:
             engine = engines[0]
             lines = _detail(scene, engine, width, max(1, height - len(absent)))
@@ -44,21 +44,12 @@ class EnginesPanel(Panel):
         return Drawing(title, right, [*lines, *absent])
 
 
-def _none(scene: Scene, width: int) -> list[Line]:
+def no_engine_lines(scene: Scene, width: int) -> list[Line]:
     if scene.playback is not None:
         text = "no serving engine in this recording"
     else:
         text = "no serving engine found on this host; it is looked for all the time, --engine URL names one elsewhere"
     return [Line().foreign(part, scene.palette.dim, width) for part in wrap(text, width)]
-
-
-def place_of(endpoint: str) -> str:
-    """The short form of an endpoint: ":8000" on this host, "node-3:8000" elsewhere."""
-    authority = endpoint.partition("://")[2].partition("/")[0]
-    host, colon, port = authority.rpartition(":")
-    if not colon or not port.isdigit():
-        return authority or endpoint
-    return f":{port}" if host in ("127.0.0.1", "localhost", "[::1]", "0.0.0.0") else authority
 
 
 def _name(engine: EngineReading) -> str:
@@ -67,7 +58,7 @@ def _name(engine: EngineReading) -> str:
     return f"{kind}{rank} {place_of(engine.endpoint)}"
 
 
-def _absent(scene: Scene, engines: Sequence[EngineReading]) -> list[Line]:
+def absent_lines(scene: Scene, engines: Sequence[EngineReading]) -> list[Line]:
     """One line for each endpoint that is not well and has no reading in this interval."""
     known = {engine.endpoint for engine in engines}
     palette = scene.palette
@@ -83,7 +74,7 @@ def _absent(scene: Scene, engines: Sequence[EngineReading]) -> list[Line]:
     return lines
 
 
-def _trouble(scene: Scene, engine: EngineReading, width: int) -> Line | None:
+def trouble_line(scene: Scene, engine: EngineReading, width: int) -> Line | None:
     """One line for an engine that is down, blocked or stale; None for one that is well."""
     if engine.state == "ok":
         return None
@@ -115,7 +106,7 @@ def rate(engine: EngineReading, amount: float | None) -> float | None:
 
 
 def _detail(scene: Scene, engine: EngineReading, width: int, height: int) -> list[Line]:
-    trouble = _trouble(scene, engine, width)
+    trouble = trouble_line(scene, engine, width)
     palette = scene.palette
     lines = [trouble] if trouble is not None else []
     lines.append(_tokens(scene, engine, width))
@@ -234,7 +225,7 @@ def _rest(scene: Scene, rest: Sequence[EngineReading], width: int) -> Line:
 def _row(scene: Scene, engine: EngineReading, columns: Sequence[_Column], width: int) -> Line:
     palette = scene.palette
     line = columns[0].cell(engine).to(columns[0].width + _GAP, palette.base)
-    trouble = _trouble(scene, engine, width - line.cells)
+    trouble = trouble_line(scene, engine, width - line.cells)
     if trouble is not None:
         return line.extend(trouble)
     for column in columns[1:]:

@@ -116,10 +116,11 @@ class HistoryPanel(AxisPanel):
 
 
 def drawn(
-    scene: Scene, lines: Sequence[TimeLine], columns: Sequence[Column], sides: Gutters, height: int
-) -> list[Line]:
+    scene: Scene, lines: Sequence[TimeLine], columns: Sequence[Column], sides: Gutters, height: int, *,
+    with_axis: bool = True,
+) -> list[Line]:  # fmt: skip
     """As many of the lines as fit into that height, and the axis below them where there is a row for it."""
-    axis = 1 if height > 2 or (height == 2 and len(lines) == 1) else 0
+    axis = 1 if with_axis and (height > 2 or (height == 2 and len(lines) == 1)) else 0
     shown = lines[: max(1, height - axis)]
     if not shown:
         return []

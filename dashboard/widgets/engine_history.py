@@ -1,0 +1,159 @@
+"""The selected engine over time: its phases, and its tokens, requests, KV cache and latencies below them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from collectors.model import EngineKey, engine_entity
+from dashboard.engine_columns import EngineColumns, quantiles_of
+from dashboard.engine_minute import is_broken, minute
+from dashboard.engine_rows import Choice, Row
+from dashboard.format import latency, percent, whole
+from dashboard.scene import Scene
+from dashboard.tracks import Column
+from dashboard.widgets.axis import Gutters, axis_line, cursor_column, events_line
+from dashboard.widgets.engine_detail import LATENCY_NAMES, chosen_row, selected_name
+from dashboard.widgets.engine_table import alert
+from dashboard.widgets.history import HistoryPanel, TimeLine, drawn
+from dashboard.widgets.line import Line
+from dashboard.widgets.panel import Drawing
+from dashboard.widgets.strip import paint
+
+_SHOWN = ("ttft", "tpot")
+
+
+class EngineHistory(HistoryPanel):
+    """On the axis of all screens, whose times stand in the last panel that has it."""
+
+    def __init__(self, name: str, choice: Choice, columns: EngineColumns) -> None:
+        super().__init__(name)
+        self._choice = choice
+        self._columns = columns
+
+    def draw(self, scene: Scene, width: int, height: int) -> Drawing:
+        palette = scene.palette
+        row = chosen_row(scene, self._choice)
+        title = Line().add("History", palette.dim)
+        if row is None:
+            return Drawing(title)
+        sides = self.sides(scene, width)
+        columns = scene.columns(width - sides.left - sides.right)
+        if not columns:
+            return Drawing(title)
+        right = Line().foreign(selected_name(row), palette.dim, max(0, width // 2), palette.glyphs.ellipsis)
+        lines: list[Line] = []
+        axis = "heat" not in scene.arrangement.places and height >= 3
+        room = height - axis
+        strip = 3 if room >= 12 else 2 if room >= 9 else 1 if room >= 5 else 0
+        if strip:
+            lines += self._strip(scene, row, columns, sides, strip)
+        if room >= 8:
+            lines.append(events_line(scene, columns, sides))
+        measured = drawn(scene, self._lines(row), columns, sides, room - len(lines), with_axis=False)
+        lines += measured
+        if axis:
+            lines.append(axis_line(scene, columns, sides))
+        return Drawing(title, right, lines)
+
+    def _strip(self, scene: Scene, row: Row, columns: Sequence[Column], sides: Gutters, rows: int) -> list[Line]:
+        palette = scene.palette
+        own = self._columns.phases(scene.history.tracks, row.keys, columns, scene.step)
+        lines = []
+        for n, cells in enumerate(paint(own, rows, palette, cursor_column(scene, columns))):
+            name = "phase" if n == rows - 1 else ""
+            line = Line().add(f"{name:<{sides.left}}"[: sides.left], palette.dim).extend(cells)
+            if n == rows - 1:
+                line.add("  ", palette.base).extend(_phase_words(scene, row).cut(max(0, sides.right - 2)))
+            lines.append(line)
+        return lines
+
+    def _lines(self, row: Row) -> list[TimeLine]:
+        """Most important first."""
+        return [
+            _tokens("in", row, "prompt"), _tokens("out", row, "generation"), _requests("running", row, "running"),
+            _usage(row), self._latency(row, "tpot"), self._latency(row, "ttft"), _requests("waiting", row, "waiting"),
+        ]  # fmt: skip
+
+    def _latency(self, row: Row, name: str) -> TimeLine:
+        """The p99 of each column, all ranks together; the number is of the last minute."""
+
+        def values(scene: Scene, columns: Sequence[Column]) -> Sequence[float]:
+            observed = self._columns.latency(scene.history.tracks, row.keys, name, columns, scene.step)
+            return list(quantiles_of(observed, 0.99))
+
+        def number(scene: Scene) -> Line:
+            palette, observed = scene.palette, minute(scene, row.keys, name)
+            high = None if observed is None else observed.quantile(0.99)
+            broken = is_broken(scene, row, name, observed)
+            style = palette.dim if high is None else alert(palette) if broken else palette.bright
+            line = Line().add(latency(high), style).add(" p99" if high is not None else "", palette.dim)
+            return line.add(f" {palette.glyphs.warning}" if broken else "", palette.warning)
+
+        return TimeLine(LATENCY_NAMES[name], values, number)
+
+
+def _phase_words(scene: Scene, row: Row) -> Line:
+    """The phase of the interval looked at, in a word and a number."""
+    palette = scene.palette
+    label = None if scene.tick is None else scene.tick.labels.get(engine_entity(row.keys[0]))
+    if row.ranks > 1 or label is None:
+        return Line()
+    line = Line().add(label.phase.label, palette.phase(label.phase.label, settled=label.settled))
+    share = label.phase.prefill_share
+    if share is not None and label.phase.label in ("prefill", "decode", "mixed"):
+        shown = 1 - share if label.phase.label == "decode" else share
+        line.add(f" {percent(shown).strip()} %", palette.bright)
+    return line
+
+
+def _sums(scene: Scene, keys: Sequence[EngineKey], series: str, columns: Sequence[Column]) -> list[float]:
+    """What the engines make together in each column; NaN where none of them tells."""
+    if len(keys) == 1:
+        return scene.averages(engine_entity(keys[0]), series, columns)
+    each = [scene.averages(engine_entity(key), series, columns) for key in keys]
+    return [_added(values) for values in zip(*each, strict=True)]
+
+
+def _added(values: Sequence[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) if known else math.nan
+
+
+def _tokens(name: str, row: Row, series: str) -> TimeLine:
+    field = {"prompt": "prompt_tokens", "generation": "generation_tokens"}[series]
+
+    def number(scene: Scene) -> Line:
+        amount, seconds = getattr(row.reading, field), row.reading.window_seconds
+        value = None if amount is None or not seconds else amount / seconds
+        text, prefix = scene.units.parted(f"{row.name}/{series}", value)
+        line = Line().add(text, scene.palette.bright if value is not None else scene.palette.dim)
+        return line.add(f" {prefix}tok/s" if value is not None else "", scene.palette.dim)
+
+    return TimeLine(name, lambda scene, columns: _sums(scene, row.keys, series, columns), number)
+
+
+def _requests(name: str, row: Row, series: str) -> TimeLine:
+    value = getattr(row.reading, f"requests_{series}")
+
+    def number(scene: Scene) -> Line:
+        return Line().add(whole(value, 4), scene.palette.bright if value is not None else scene.palette.dim)
+
+    return TimeLine(name, lambda scene, columns: _sums(scene, row.keys, series, columns), number)
+
+
+def _usage(row: Row) -> TimeLine:
+    """The mean over the ranks: what each holds is not kept for every interval."""
+    value = row.reading.kv_cache_usage_ratio
+
+    def number(scene: Scene) -> Line:
+        palette = scene.palette
+        full = value is not None and value >= 0.95
+        style = alert(palette) if full else palette.bright if value is not None else palette.dim
+        line = Line().add(percent(value, 4), style).add(" %", palette.dim)
+        return line.add(f" {palette.glyphs.warning}" if full else "", palette.warning)
+
+    def values(scene: Scene, columns: Sequence[Column]) -> Sequence[float]:
+        return [total / len(row.keys) for total in _sums(scene, row.keys, "kv_cache", columns)]
+
+    return TimeLine("KV", values, number, 1.0)
