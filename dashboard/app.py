@@ -142,7 +142,8 @@ class PhasetopApp(App[None]):
         self._present()
 
     def _shown(self) -> list[Dashboard]:
-        return [screen for screen in self.screen_stack if isinstance(screen, Dashboard)]
+        """The one that is seen, perhaps under the help; the others are drawn when they come back."""
+        return [screen for screen in self.screen_stack if isinstance(screen, Dashboard)][-1:]
 
     def _frames_waiting(self) -> int:
         """Frames that wait behind one the terminal is still taking."""
@@ -151,7 +152,14 @@ class PhasetopApp(App[None]):
 
     def action_show(self, name: str) -> None:
         """Another screen, on the same moment."""
-        if isinstance(self.screen, Dashboard):
+        if not isinstance(self.screen, Dashboard) or self.screen.name == name:
+            return
+        bottom = self.screen_stack[0]
+        if name == bottom.name:
+            self.pop_screen()
+        elif self.screen is bottom:
+            self.push_screen(self._dashboard(name))
+        else:
             self.switch_screen(self._dashboard(name))
 
     def action_hold(self) -> None:

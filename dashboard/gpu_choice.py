@@ -56,6 +56,11 @@ def _place(gpu: GpuReading) -> tuple[int, int, str]:
     return gpu.index, int(instance) if instance.isdecimal() else -1 if not instance else 1 << 30, instance
 
 
+def _is_among(word: str, words: list[str]) -> bool:
+    """Numbers have to be the same, other words may be parts."""
+    return word in words if word.isdecimal() else any(word in one for one in words)
+
+
 @dataclass(slots=True)
 class GpuChoice:
     """The list as a person wants it. A selected GPU that is not in the list any more gives way to the first."""
@@ -73,20 +78,20 @@ class GpuChoice:
         gpus = [] if tick is None else sorted(tick.interval.gpus.values(), key=_place)
         if self.wanted:
             words = self.wanted.casefold().split()
-            gpus = [gpu for gpu in gpus if all(word in self._text(gpu, tick) for word in words)]
+            gpus = [gpu for gpu in gpus if all(_is_among(word, self._known_by(gpu, tick)) for word in words)]
         if self.order:
             value = self.sorted_by.value
             gpus.sort(key=lambda gpu: -found if (found := value(gpu)) is not None else 1.0)
         return gpus
 
-    def _text(self, gpu: GpuReading, tick: Tick | None) -> str:
-        """Everything a GPU can be found by."""
+    def _known_by(self, gpu: GpuReading, tick: Tick | None) -> list[str]:
+        """Every word a GPU can be found by."""
         told = [number(gpu), f"gpu {gpu.index}", gpu.name or "", gpu.uuid, gpu.state, gpu.source or ""]
         if tick is not None:
             for process in tick.interval.gpu_processes.get(gpu.uuid, ()):
                 told += [str(process.pid), process.name or "", process.user or ""]
             told += [engine.model or "" for engine in tick.interval.engines.values() if gpu.uuid in engine.gpus]
-        return " ".join(told).casefold()
+        return " ".join(told).casefold().split()
 
     def shown(self, tick: Tick | None) -> GpuReading | None:
         """The one in detail."""

@@ -79,6 +79,8 @@ def _state(scene: Scene, gpu: GpuReading) -> Iterator[Said]:
         yield Said("odd", f"not answering{told}")
     elif gpu.note:
         yield Said("well", gpu.note)
+    if gpu.instances:
+        yield Said("well", f"split into {_count(gpu.instances, 'GPU instance')}, which are measured instead of it")
     if gpu.recovery_action in _ACTIONS:
         yield Said("bad", _ACTIONS[gpu.recovery_action])
 

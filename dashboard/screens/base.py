@@ -64,7 +64,8 @@ class Dashboard(Screen[None]):
         self._bindings = BindingsMap.merge([BindingsMap(frame), self._bindings])
         self._keys = footer_keys([*self._own, *frame, *ALWAYS])
         self.help_keys = help_keys([*frame, *self._own, *ALWAYS])
-        self._tabs = tuple(Tab(one.key, one.title, one.name == entry.name) for one in SCREENS if one.key.isdigit())
+        numbered = sorted((one for one in SCREENS if one.key.isdigit()), key=lambda one: one.key)
+        self._tabs = tuple(Tab(one.key, one.title, one.name == entry.name) for one in numbered)
         self._alone: str | None = None
         self._main = self.panels()
         self._panels = (Header("header"), *self._main, Scrubber("scrubber"), Footer("footer"))
