@@ -31,16 +31,18 @@ from collectors.model import (
 from collectors.phase.calibrate import UNCALIBRATED, Calibration, CostModel, Window
 from collectors.phase.evidence import Observation, observe, spread, with_live_prompt
 from collectors.phase.hardware import DramHistory
+from collectors.phase.priors import find, identity
 from collectors.phase.rules import Spent, phase_of, phase_seconds
 from collectors.phase.settle import FEW_STEPS, SETTLE_SECONDS, Split, split, split_first
 from collectors.phase.timely import timely
 from collectors.phase.topology import (
     Flows,
     gpu_spent,
+    gpus_of,
+    hardware_of,
     host_spent,
     on_anothers_gpu,
     owners,
-    tokens_per_step,
     without_gateways,
 )
 from collectors.readings import EngineReading, GpuReading
@@ -94,7 +96,8 @@ class _EngineTrack:
     def spent(self, one: Split, seen: Observation) -> Spent:
         model = self.calibration.model
         confidence: Confidence
-        is_cold = self.watched_seconds < _COLD_SECONDS or (one.calibrated and not model.is_sure)
+        is_new = self.watched_seconds < _COLD_SECONDS and self.calibration.prior is None
+        is_cold = is_new or (one.calibrated and not model.is_sure)
         if is_cold or one.error > 0.25:
             confidence = "low"
         elif one.calibrated:
@@ -129,7 +132,15 @@ class _EngineTrack:
             self.calibration.count(seen.flops, (seen.prompt or 0.0) + (seen.generated or 0.0))
             seen = with_live_prompt(seen, self.calibration.model.flops_per_token)
         waited = (seen.ttft_mean or 0.0) * (seen.first or 0.0)
-        work = Window(seen.steps or 0.0, seen.generated or 0.0, seen.kv_steps, seen.prompt or 0.0, seen.seconds, waited)
+        work = Window(
+            seen.steps or 0.0,
+            seen.generated or 0.0,
+            seen.kv_steps,
+            seen.prompt or 0.0,
+            seen.seconds,
+            waited,
+            seen.first or 0.0,
+        )
         if seen.prefill_seconds is not None:
             # The engine counts prefill itself; steps may be batches of a long prompt whose seconds
             # have not landed, so only intervals that plainly decode tell what a step costs.
@@ -173,7 +184,10 @@ class Labeller:
     after its end.
     """
 
-    def __init__(self, *, state: dict[str, Any] | None = None) -> None:
+    def __init__(self, *, state: dict[str, Any] | None = None, priors: Mapping[str, CostModel] | None = None) -> None:
+        """`priors` are costs that earlier runs have learned, by `priors.identity`; a `state` brings its own."""
+        self._priors: Mapping[str, CostModel] = dict(priors or {})
+        self._newest: Interval | None = None
         self._engines: dict[EngineKey, _EngineTrack] = {}
         self._drams: dict[str, DramHistory] = {}
         self._gpu_previous: dict[str, PhaseLabel] = {}
@@ -190,10 +204,13 @@ class Labeller:
         """Takes the next interval; gives its provisional labels and those that settled with it."""
         whole, interval = interval, without_gateways(timely(interval))
         self._pending.append(interval)
+        self._newest = interval
         shared = on_anothers_gpu(interval)
         for key, reading in interval.engines.items():
             track = self._engines.setdefault(key, _EngineTrack())
             before = track.newest
+            if self._priors and (before is None or not before.is_heard):
+                self._remember(track, interval, reading)
             runs_throughout = bool(reading.requests_running) and before is not None and bool(before.running)
             own = reading if key not in shared or runs_throughout else replace(reading, gpus=())
             track.push(observe(interval, own, before), interval.duration)
@@ -213,13 +230,37 @@ class Labeller:
             settled.extend(self._settle(final=True))
         return tuple(settled)
 
+    def _remember(self, track: _EngineTrack, interval: Interval, reading: EngineReading) -> None:
+        """Starts an engine that is heard for the first time from what an earlier run has learned of it.
+
+        At no other time: which intervals such costs bear on must not depend on where a replay begins.
+        """
+        prior = find(self._priors, reading, gpus_of(interval, reading))
+        if prior is not None:
+            track.calibration.start_from(prior)
+
     def costs(self) -> dict[EngineKey, CostModel]:
-        """The costs calibrated so far, of the engines that have some."""
+        """The costs in use, of the engines that have some."""
         return {
             key: track.calibration.model
             for key, track in self._engines.items()
             if track.calibration.model is not UNCALIBRATED
         }
+
+    def learned(self) -> dict[str, CostModel]:
+        """The costs this run has learned and is sure of, by `priors.identity`: what a later run may begin with."""
+        found: dict[str, CostModel] = {}
+        newest = self._newest
+        if newest is None:
+            return found
+        for key, reading in newest.engines.items():
+            track = self._engines.get(key)
+            if track is None or track.calibration.prior is not None or not track.calibration.model.is_sure:
+                continue
+            name, model = identity(reading, gpus_of(newest, reading)), track.calibration.model
+            if name is not None and (name not in found or found[name].windows < model.windows):
+                found[name] = model
+        return found
 
     def _is_ripe(self, newest: Interval) -> bool | None:
         """Whether the oldest interval settles now: True by age, False by evidence, None not yet."""
@@ -234,7 +275,7 @@ class Labeller:
     def _settle(self, *, final: bool) -> list[Label]:
         interval = self._pending.popleft()
         for key, reading in interval.engines.items():
-            self._engines[key].calibration.tokens_per_step = tokens_per_step(interval, reading)
+            self._engines[key].calibration.hardware = hardware_of(interval, reading)
             self._engines[key].flows.add(reading)
         spent = {
             key: track.settle_first(final=final)
@@ -349,6 +390,7 @@ class Labeller:
             "rule_version": RULE_VERSION,
             "next_sequence": self._pending[0].sequence if self._pending else self._next_sequence,
             "host": self._host_previous,
+            "priors": {name: asdict(model) for name, model in self._priors.items()},
             "coefficients": {entity: asdict(model) for entity, model in self._costs().items()},
             "gpus": {
                 uuid: {"previous": self._gpu_previous.get(uuid), "dram": history.to_json()}
@@ -374,6 +416,7 @@ class Labeller:
     def _restore(self, state: dict[str, Any]) -> None:
         self._next_sequence = state["next_sequence"]
         self._host_previous = state["host"]
+        self._priors = {name: CostModel(**model) for name, model in state["priors"].items()}
         for uuid, gpu in state["gpus"].items():
             self._drams[uuid] = DramHistory.from_json(gpu["dram"])
             if gpu["previous"] is not None:

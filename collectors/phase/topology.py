@@ -14,7 +14,7 @@ from typing import Literal
 
 from collectors.engine.catalog import GATEWAY_ROLE
 from collectors.model import Confidence, EngineKey, Evidence, Interval
-from collectors.phase.calibrate import CPU_TOKENS_PER_STEP, GPU_TOKENS_PER_STEP
+from collectors.phase.calibrate import CPU_TOKENS_PER_STEP, GPU_TOKENS_PER_STEP, Hardware
 from collectors.phase.evidence import gpu_busy_ratio
 from collectors.phase.hardware import DramHistory, hardware_spent
 from collectors.phase.rules import Spent
@@ -108,6 +108,11 @@ def owners(interval: Interval) -> dict[str, list[EngineReading]]:
     return found
 
 
+def gpus_of(interval: Interval, reading: EngineReading) -> list[GpuReading]:
+    """The readings of an engine's GPUs, as far as there are any."""
+    return [interval.gpus[uuid] for uuid in reading.gpus if uuid in interval.gpus]
+
+
 def on_anothers_gpu(interval: Interval) -> frozenset[EngineKey]:
     """Engines that share a GPU with another one at work in this interval.
 
@@ -127,17 +132,23 @@ def _works(engine: EngineReading) -> bool:
     )
 
 
-def tokens_per_step(interval: Interval, reading: EngineReading) -> float:
-    """Prompt tokens that cost an engine as much as a decode step, by the peaks of its GPUs.
+def hardware_of(interval: Interval, reading: EngineReading) -> Hardware:
+    """What the data sheets of an engine's GPUs tell of its costs.
 
     With 16-bit weights a step reads two bytes and a prompt token computes two operations per
-    parameter, so it is the ratio of the two peaks.
+    parameter, so a step costs as many prompt tokens as the ratio of the two peaks.
     """
-    gpus = [interval.gpus[uuid] for uuid in reading.gpus if uuid in interval.gpus]
-    for gpu in gpus:
-        if gpu.tensor_peak_flops_per_second and gpu.dram_peak_bytes_per_second:
-            return gpu.tensor_peak_flops_per_second / gpu.dram_peak_bytes_per_second
-    return GPU_TOKENS_PER_STEP if gpus else CPU_TOKENS_PER_STEP
+    gpus = gpus_of(interval, reading)
+    if not gpus:
+        return Hardware(CPU_TOKENS_PER_STEP)
+    first = gpus[0]
+    flops, bandwidth = first.tensor_peak_flops_per_second, first.dram_peak_bytes_per_second
+    return Hardware(
+        flops / bandwidth if flops and bandwidth else GPU_TOKENS_PER_STEP,
+        sum(gpu.dram_peak_bytes_per_second or 0.0 for gpu in gpus),
+        sum(gpu.memory_total_bytes or 0.0 for gpu in gpus),
+        reading.kv_cache_tokens or 0.0,
+    )
 
 
 def gpu_spent(gpu: GpuReading, seconds: float, engines: Sequence[Spent], history: DramHistory) -> Spent:
