@@ -8,8 +8,10 @@ from collectors.histogram import Histogram
 from collectors.model import EngineKey
 from collectors.slo import Objective
 from dashboard.engine_rows import Row
+from dashboard.latency_rows import LATENCIES
 from dashboard.rank_words import Balance, balance, standings
 from dashboard.scene import QUANTILE_SECONDS, Scene
+from dashboard.state import History
 from dashboard.words import place_of
 
 _FEWEST = 10
@@ -23,6 +25,15 @@ def minute(scene: Scene, keys: Sequence[EngineKey], latency: str) -> Histogram |
     if row is None:
         return None
     return tracks.latencies.merged(keys, latency, tracks.rows_before(row, QUANTILE_SECONDS), row + 1)
+
+
+def tells_latencies(history: History, row: Row) -> bool:
+    """Whether the page of that row has any latency in it, now or as far back as memory goes."""
+    tracks = history.tracks
+    return any(
+        getattr(row.reading, latency) is not None or tracks.latencies.bounds(row.keys, latency) is not None
+        for latency in LATENCIES
+    )
 
 
 def objective(scene: Scene, row: Row, latency: str) -> Objective | None:

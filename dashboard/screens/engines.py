@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 
 from dashboard.engine_columns import EngineColumns
+from dashboard.engine_minute import tells_latencies
 from dashboard.engine_rows import Choice, Row
 from dashboard.frames import Arrangement, Facts, Rows, Shelf, is_tiny, rows_for_panels, tiny
 from dashboard.screens.base import Dashboard
@@ -44,15 +46,21 @@ class EnginesScreen(Dashboard):
         if is_tiny(width, height):
             return tiny(width, height, ("engines",))
         rows = Rows(rows_for_panels(width, height, replay=facts.replay))
-        for name, target in wishes(self._table_rows(), facts):
+        table, latencies = self._table()
+        for name, target in wishes(table, facts, latencies=latencies):
             rows.grant(name, target)
         names = [name for name in ("engines", "detail", "history", "heat") if rows[name]]
         return self.on_shelves(width, height, facts, [Shelf(rows[name], ((name, 0),)) for name in names])
 
-    def _table_rows(self) -> int:
-        """The newest interval decides, so that a look back moves nothing."""
+    def _table(self) -> tuple[int, bool]:
+        """How many rows the table has, and whether the selected engine tells latencies.
+
+        The newest interval decides, so that a look back moves nothing.
+        """
         newest = self.desk.history.newest
-        return 0 if newest is None else len(self.choice.rows(newest.interval.engines.values()))
+        rows = [] if newest is None else self.choice.rows(newest.interval.engines.values())
+        chosen = self.choice.row(rows)
+        return len(rows), chosen is not None and tells_latencies(self.desk.history, chosen)
 
     def _rows(self) -> list[Row]:
         tick = self.desk.tick()
@@ -87,16 +95,22 @@ class EnginesScreen(Dashboard):
         self.present()
 
 
-def wishes(table: int, facts: Facts) -> list[tuple[str, int]]:
-    """(panel, rows it would like), most important first. `table` is how many rows the table has."""
-    whole = 1 + table + (facts.engines > 1)
-    some = min(whole, 4)
+def wishes(table: int, facts: Facts, *, latencies: bool = True) -> Iterator[tuple[str, int]]:
+    """(panel, rows it would like), most important first. `table` is how many rows the table has.
+
+    Without `latencies` there is no map of them, and the rest has more room.
+    """
     if not facts.engines:
-        return [("engines", 2)]
-    return [
-        ("engines", min(2, whole)), ("detail", 3), ("engines", some), ("history", 4), ("heat", 5), ("detail", 4),
-        ("engines", min(whole, 6)), ("history", 5), ("heat", 6), ("heat", 7), ("detail", 6), ("history", 6),
-        ("heat", 9), ("detail", 7), ("engines", min(whole, _MOST_TABLE_ROWS)), ("detail", 9), ("history", 9),
-        ("heat", 12), ("history", 11), ("heat", 16), ("engines", whole), ("history", 18), ("heat", 26),
-        ("history", 25),
-    ]  # fmt: skip
+        yield "engines", 2
+        return
+    whole = 1 + table + (facts.engines > 1)
+    for name, rows in (
+        ("engines", min(2, whole)), ("detail", 3), ("engines", min(whole, 4)), ("history", 4), ("heat", 5),
+        ("detail", 4), ("engines", min(whole, 6)), ("history", 5), ("heat", 6), ("heat", 7), ("detail", 6),
+        ("history", 6), ("heat", 9), ("detail", 7), ("engines", min(whole, _MOST_TABLE_ROWS)), ("detail", 9),
+        ("history", 9), ("heat", 12), ("history", 11), ("heat", 16), ("engines", whole), ("history", 18),
+        ("heat", 26), ("history", 25),
+    ):  # fmt: skip
+        if latencies or name != "heat":
+            # Without latencies five lines less to say about the engine, one instead of them.
+            yield name, rows if latencies or name != "detail" else min(rows, 5)

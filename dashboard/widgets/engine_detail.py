@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from collectors.histogram import Histogram
 from collectors.model import Tick
 from collectors.slo import Objective
-from dashboard.engine_minute import minute, objective
+from dashboard.engine_minute import minute, objective, tells_latencies
 from dashboard.engine_rows import Choice, Row
 from dashboard.format import NANOSECONDS, duration, interval_length, latency, percent, whole
 from dashboard.scene import QUANTILE_SECONDS, Scene
@@ -70,13 +70,18 @@ def _lines(scene: Scene, row: Row, ticks: Sequence[Tick], width: int, height: in
     if trouble is not None:
         yield trouble
     room = height - (trouble is not None)
-    if room >= 7:
-        yield _facts(scene, row, width)
-    if room >= 5:
-        yield _latency_heading(scene, ticks, width)
-    names = list(LATENCY_NAMES) if room >= 8 else ["ttft", "tpot"]
-    for name in names:
-        yield _latency(scene, row, name, width) if room >= 5 else _short_latency(scene, row, name, width)
+    if not tells_latencies(scene.history, row):
+        if room >= 4:
+            yield _facts(scene, row, width)
+        yield _label(scene, "latency").add("its page tells none", scene.palette.dim)
+        room += 3  # what the table of latencies would take
+    else:
+        if room >= 7:
+            yield _facts(scene, row, width)
+        if room >= 5:
+            yield _latency_heading(scene, ticks, width)
+        for name in LATENCY_NAMES if room >= 8 else ("ttft", "tpot"):
+            yield _latency(scene, row, name, width) if room >= 5 else _short_latency(scene, row, name, width)
     yield _requests(scene, row, ticks, width)
     if room >= 4:
         yield _cache(scene, row, width)
@@ -200,7 +205,7 @@ def _requests(scene: Scene, row: Row, ticks: Sequence[Tick], width: int) -> Line
     if any(value for _, value in reasons):
         told = ", ".join(f"{value:.0f} {word}" for word, value in reasons if value)
         line.add(f" ({told})", palette.text)
-    if reading.requests_paused is not None:
+    if reading.requests_paused:
         line.add("   paused ", palette.dim).add(whole(reading.requests_paused, 3), palette.bright)
     preempted = summed(ticks, row.keys, "preemptions")
     line.add("   preempted ", palette.dim).add(whole(preempted, 3), palette.bright if preempted else palette.text)
@@ -214,6 +219,8 @@ def _cache(scene: Scene, row: Row, width: int) -> Line:
     usage, capacity, free = reading.kv_cache_usage_ratio, reading.kv_cache_tokens, free_tokens(row)
     full = usage is not None and usage >= 0.95
     line = _label(scene, "KV cache")
+    if usage is None and capacity is None:
+        return line.add("-", palette.dim)
     line.extend(bar(usage, min(20, max(0, width - 60)), palette, palette.warning if full else None))
     line.add(percent(usage, 4), alert(palette) if full else palette.bright if usage is not None else palette.dim)
     line.add(" %", palette.dim)
@@ -221,11 +228,8 @@ def _cache(scene: Scene, row: Row, width: int) -> Line:
         line.add("  room for ", palette.dim).add(units("free", free).strip() or "-", palette.bright)
         line.add(f" of {units('capacity', capacity).strip()} tokens", palette.dim)
     hits = reading.prefix_cache_hit_ratio
-    if width - line.cells >= 24:
-        line.add("   prefix hits ", palette.dim).add(
-            percent(hits, 3), palette.bright if hits is not None else palette.dim
-        )
-        line.add(" %", palette.dim)
+    if hits is not None and width - line.cells >= 24:
+        line.add("   prefix hits ", palette.dim).add(percent(hits, 3), palette.bright).add(" %", palette.dim)
     accepted = reading.spec_acceptance_ratio
     if accepted is not None and width - line.cells >= 24:
         line.add("   drafts accepted ", palette.dim).add(percent(accepted, 3), palette.bright).add(" %", palette.dim)

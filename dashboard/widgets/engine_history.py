@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from collectors.model import EngineKey, engine_entity
 from dashboard.engine_columns import EngineColumns, quantiles_of
-from dashboard.engine_minute import is_broken, minute
+from dashboard.engine_minute import is_broken, minute, tells_latencies
 from dashboard.engine_rows import Choice, Row
 from dashboard.format import latency, percent, whole
 from dashboard.scene import Scene
@@ -19,8 +19,6 @@ from dashboard.widgets.history import HistoryPanel, TimeLine, drawn
 from dashboard.widgets.line import Line
 from dashboard.widgets.panel import Drawing
 from dashboard.widgets.strip import paint
-
-_SHOWN = ("ttft", "tpot")
 
 
 class EngineHistory(HistoryPanel):
@@ -42,17 +40,17 @@ class EngineHistory(HistoryPanel):
         if not columns:
             return Drawing(title)
         right = Line().foreign(selected_name(row), palette.dim, max(0, width // 2), palette.glyphs.ellipsis)
-        lines: list[Line] = []
         axis = "heat" not in scene.arrangement.places and height >= 3
         room = height - axis
-        strip = 3 if room >= 12 else 2 if room >= 9 else 1 if room >= 5 else 0
-        if strip:
-            lines += self._strip(scene, row, columns, sides, strip)
-        if room >= 8:
+        marks = room >= 8
+        told = [line for line in self._lines(scene, row) if line.name != "KV" or _is_known(line, scene, columns)]
+        strip = _strip_rows(room - marks, len(told))
+        lines = self._strip(scene, row, columns, sides, strip) if strip else []
+        if marks:
             lines.append(events_line(scene, columns, sides))
-        measured = drawn(scene, self._lines(row), columns, sides, room - len(lines), with_axis=False)
-        lines += measured
+        lines += drawn(scene, told, columns, sides, room - len(lines), with_axis=False)
         if axis:
+            lines += [Line() for _ in range(room - len(lines))]
             lines.append(axis_line(scene, columns, sides))
         return Drawing(title, right, lines)
 
@@ -68,12 +66,15 @@ class EngineHistory(HistoryPanel):
             lines.append(line)
         return lines
 
-    def _lines(self, row: Row) -> list[TimeLine]:
-        """Most important first."""
-        return [
+    def _lines(self, scene: Scene, row: Row) -> list[TimeLine]:
+        """Most important first; latencies only of an engine that tells any."""
+        lines = [
             _tokens("in", row, "prompt"), _tokens("out", row, "generation"), _requests("running", row, "running"),
-            _usage(row), self._latency(row, "tpot"), self._latency(row, "ttft"), _requests("waiting", row, "waiting"),
+            _usage(row), _requests("waiting", row, "waiting"),
         ]  # fmt: skip
+        if tells_latencies(scene.history, row):
+            lines[4:4] = [self._latency(row, "tpot"), self._latency(row, "ttft")]
+        return lines
 
     def _latency(self, row: Row, name: str) -> TimeLine:
         """The p99 of each column, all ranks together; the number is of the last minute."""
@@ -91,6 +92,20 @@ class EngineHistory(HistoryPanel):
             return line.add(f" {palette.glyphs.warning}" if broken else "", palette.warning)
 
         return TimeLine(LATENCY_NAMES[name], values, number)
+
+
+def _strip_rows(room: int, lines: int) -> int:
+    """Rows of the phase strip: a fourth of all, and what the lines below cannot share out evenly."""
+    if room < 5:
+        return 0
+    least = min(4, max(1, room // 4))
+    rest = room - least
+    return min(6, least + (rest % lines if rest > lines else 0))
+
+
+def _is_known(line: TimeLine, scene: Scene, columns: Sequence[Column]) -> bool:
+    """Whether there is anything to draw: a page without a KV cache needs no line for it."""
+    return not all(math.isnan(value) for value in line.values(scene, columns))
 
 
 def _phase_words(scene: Scene, row: Row) -> Line:

@@ -74,9 +74,10 @@ def _widened(lowest: int, highest: int, last: int, rows: int) -> tuple[int, int]
 
 
 def _shared(bounds: Sequence[float], lowest: int, highest: int, rows: int) -> Iterator[Band]:
-    each = max(1, -(-(highest - lowest + 1) // max(1, rows)))
-    for first in range(lowest, highest + 1, each):
-        last = min(first + each, highest + 1)
+    count = highest - lowest + 1
+    rows = min(max(1, rows), count)
+    for row in range(rows):
+        first, last = lowest + row * count // rows, lowest + (row + 1) * count // rows
         yield Band(first, last, bounds[last - 1] if last - 1 < len(bounds) else None)
 
 
