@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socketserver
+import ssl
 import threading
 from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping
@@ -136,9 +137,12 @@ class _Server(socketserver.ThreadingTCPServer):
 
 
 @contextmanager
-def serving(behaviour: Behaviour, port: int = 0) -> Iterator[SmallServer]:
+def serving(behaviour: Behaviour, port: int = 0, tls: ssl.SSLContext | None = None) -> Iterator[SmallServer]:
     small = SmallServer(behaviour)
     with _Server(("127.0.0.1", port), _Handler) as server:
+        if tls is not None:
+            # The handshake comes with the first read, in the connection's own thread.
+            server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         server.small = small  # type: ignore[attr-defined]
         small.port = server.server_address[1]
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)

@@ -55,7 +55,8 @@ def test_no_file_at_all_gives_the_defaults() -> None:
             'config.toml:2: engine.urls: must be a list of HOST:PORT or http(s) addresses, not "a:1"',
         ),
         ('[engine]\nurls = ["ftp://a"]', 'config.toml:2: engine.urls: "ftp://a" is not a page address: only http'),
-        ('[engine]\nurls = ["http://u:p@a"]', "config.toml:2: engine.urls: an address must not hold credentials"),
+        ('[engine]\nurls = ["http://u:p@a:0"]', 'config.toml:2: engine.urls: "http://***@a:0" is not a page address'),
+        ('[engine.token_env]\n"a:1" = "a-b"', "config.toml:1: engine.token_env: must be the name of an environment variable"),
         ('[engine]\nurls = ["a:99999"]', 'config.toml:2: engine.urls: "a:99999" has no valid port'),
         ('[engine.gpus]\n"a:1" = [true]', "config.toml:1: engine.gpus: true is neither an index"),
         ('[engine.gpus]\n"a:1" = []', "config.toml:1: engine.gpus: must be a list of GPU indices or UUIDs"),
@@ -239,7 +240,11 @@ def test_every_value_is_written_back_as_it_was_read(tmp_path: Path) -> None:
     interval = "500ms"
     [engine]
     urls = ["a:1", "http://b/x"]
+    insecure = ["https://b:1"]
     token_files = { "a:1" = "/t" }
+    token_env = { "a:1" = "TOKEN" }
+    header_files = { "a:1" = "/h" }
+    ca_files = { "a:1" = "/c" }
     gpus = { "a:1" = [0, "GPU-1"] }
     [gpu]
     pages = ["a:9400"]

@@ -151,6 +151,15 @@ def test_a_page_that_keeps_failing_is_asked_ever_less_often_but_every_ten_second
     assert set(pauses[3:]) == {10}
 
 
+def test_a_page_that_reading_may_empty_is_asked_again_after_ten_minutes(played: Played) -> None:
+    played.edge(lambda request: httpx.Response(200, stream=httpx.ByteStream(b'[{"iter": 1}]')))
+    for _ in range(60):
+        played.edge(after=9.8)
+    assert played.asked == 1
+    played.edge(after=9.8)
+    assert played.asked == 2
+
+
 def test_another_process_behind_the_page_is_a_new_count_and_is_asked_at_once(played: Played) -> None:
     played.edge(page(generated=100))
     for _ in range(6):
@@ -245,6 +254,6 @@ def test_a_server_that_drips_for_ever_is_hung_up_on(played: Played) -> None:
         assert hung_up.wait(30)
         assert played.arrived.wait(30)
         _, gap = endpoint.collect(14.0)
-        assert gap == Gap(URL, "closed the connection")
+        assert gap == Gap(URL, "its page had not arrived after 10 s")
     finally:
         endpoint.stop()

@@ -103,15 +103,17 @@ def test_terminal_escapes_in_label_values_do_not_pass() -> None:
 
 def test_a_page_whose_lines_never_repeat_does_not_grow_the_memo_without_end() -> None:
     memo = PageMemo(everything)
-    for start in range(0, 60_000, 6_000):
-        read_page("\n".join(f'a{{t="{start + i}"}} 1' for i in range(6_000)), memo)
-    assert len(memo._by_key) <= 20_000
+    step = NEW_LINES_LIMIT // 3
+    for start in range(0, 2 * NEW_LINES_LIMIT, step):
+        read_page("\n".join(f'a{{t="{start + i}"}} 1' for i in range(step)), memo)
+    assert len(memo._by_key) <= NEW_LINES_LIMIT
 
 
 def test_a_page_whose_series_all_change_keeps_those_of_the_last_page_and_no_more() -> None:
     memo = PageMemo(everything)
-    for start in range(0, 100_000, 15_000):
-        page = "always 1\n" + "\n".join(f'a{{t="{start + i}"}} 1' for i in range(15_000))
+    step = NEW_LINES_LIMIT * 3 // 4
+    for start in range(0, 3 * NEW_LINES_LIMIT, step):
+        page = "always 1\n" + "\n".join(f'a{{t="{start + i}"}} 1' for i in range(step))
         always = read_page(page, memo)[0][0]
         assert always is read_page(page, memo)[0][0]
     assert len(memo._by_identity) <= 2 * NEW_LINES_LIMIT

@@ -3,9 +3,11 @@ from __future__ import annotations
 import gzip
 import json
 import socket
+import ssl
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from collectors.engine.scrape import Fetcher, PageProblem, is_loopback
+from collectors.engine.scrape import PIECES_CAP, Fetcher, PageProblem, is_loopback
 from tests.live_support import reply, serving
 
 PAGE = b"vllm:generation_tokens_total 1.0\n"
@@ -113,6 +115,15 @@ def test_a_huge_page_is_cut_off() -> None:
         assert problem(Fetcher(server.url, size_cap=2_000_000)).reason == "its page is larger than 2 MB"
 
 
+def test_a_page_in_too_many_pieces_is_given_up() -> None:
+    class Crumbs(httpx.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            return iter([b"a"] * (PIECES_CAP + 2))
+
+    found = problem(fetcher_of(lambda request: httpx.Response(200, stream=Crumbs())))
+    assert found.reason == "its page comes in more than 100,000 pieces"
+
+
 def test_a_page_without_an_announced_end_is_cut_off() -> None:
     def pour(handler: Any) -> None:
         handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n")
@@ -159,6 +170,13 @@ def test_a_redirect_is_not_followed() -> None:
     assert "redirects to http://127.0.0.1:1/elsewhere" in found.reason
 
 
+def test_json_is_not_asked_for_again_soon() -> None:
+    with serving(reply(b'[{"iter": 1}]')) as server:
+        found = problem(Fetcher(server.url))
+    assert found.final
+    assert "/prometheus/metrics" in found.reason
+
+
 @pytest.mark.parametrize("status", ["404 Not Found", "501 Not Implemented", "503 Service Unavailable"])
 def test_other_answers_name_their_status(status: str) -> None:
     with serving(reply(b"{}", status=status)) as server:
@@ -176,11 +194,11 @@ def test_nobody_listening_is_down_and_refused() -> None:
 
 def test_a_name_nobody_knows_is_down() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
-        raise httpx.ConnectError("no such name") from OSError(-2, "Name or service not known")
+        raise httpx.ConnectError("no such name") from socket.gaierror(-2, "Name or service not known")
 
-    found = problem(fetcher_of(answer))
+    found = problem(fetcher_of(answer, "http://nobody.example/metrics"))
     assert (found.state, found.refused) == ("down", False)
-    assert found.reason == "cannot be reached: Name or service not known"
+    assert found.reason == "the name nobody.example is not known here: Name or service not known"
 
 
 def test_a_host_that_does_not_answer_the_connection_is_down() -> None:
@@ -193,7 +211,7 @@ def test_a_host_that_does_not_answer_the_connection_is_down() -> None:
 
 def test_a_certificate_that_does_not_verify_is_said_so() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
-        raise httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed certificate")
+        raise httpx.ConnectError("failed") from ssl.SSLCertVerificationError(1, "self-signed certificate")
 
     found = problem(fetcher_of(answer, "https://10.0.0.9/metrics"))
     assert found.state == "blocked"
@@ -303,10 +321,11 @@ def test_head_tells_a_page_from_a_read_that_would_change_something(status: str, 
         assert [method for method, _, _ in server.requests] == ["HEAD"]
 
 
-def test_nobody_listening_does_not_look_like_a_page() -> None:
+def test_nobody_listening_is_told_apart_from_what_is_no_page() -> None:
     with serving(reply(PAGE)) as server:
         url = server.url
-    assert not Fetcher(url).looks_like_a_page()
+    with pytest.raises(PageProblem, match="connection refused"):
+        Fetcher(url).looks_like_a_page()
 
 
 def test_settings_from_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

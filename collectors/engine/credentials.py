@@ -110,7 +110,7 @@ def _token(text: str, where: str) -> str:
     if not token:
         raise CredentialProblem(f"{where} is empty")
     if _TOKEN.fullmatch(token) is None:
-        raise CredentialProblem(f"{where} holds no token: one word of ASCII characters")
+        raise CredentialProblem(f"{where} does not hold one word of ASCII characters, as tokens are")
     return token
 
 

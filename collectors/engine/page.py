@@ -28,7 +28,7 @@ LINE_LIMIT = 8_192
 """Characters of a line up to its value; the longest known has 1,200."""
 LABEL_LIMIT = 64
 """Labels of a series; the most known are 40."""
-NEW_LINES_LIMIT = 20_000
+NEW_LINES_LIMIT = 50_000
 """Lines never seen before that one reading looks at, and series that are remembered."""
 _VALUE_LIMIT = 200
 REMEMBERED_LIMIT = 8 << 20

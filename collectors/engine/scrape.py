@@ -89,6 +89,11 @@ class Fetcher:
         self._closed = False
         self._is_late = False
 
+    @property
+    def verifies(self) -> bool | Path:
+        """Whether whose certificate it is gets verified, and by which file where it is not the system's."""
+        return self._verify
+
     def fetch(self) -> Page:
         """The page. Raises PageProblem when there is none, and nothing else."""
         return self._fetched(_prometheus_text)
@@ -246,7 +251,10 @@ class Fetcher:
         import ssl
 
         if isinstance(self._verify, Path):
-            return ssl.create_default_context(cafile=self._verify)
+            try:
+                return ssl.create_default_context(cadata=self._verify.read_text(encoding="ascii", errors="replace"))
+            except ssl.SSLError:
+                raise PageProblem("blocked", f"{self._verify} holds no certificates in PEM") from None
         import certifi
 
         context = ssl.create_default_context()  # the system's, to which a company's own may have been added

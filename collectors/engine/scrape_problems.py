@@ -70,9 +70,9 @@ def refusal(status: int, headers: Mapping[str, str], asked: str, *, credentials:
         return PageProblem("blocked", _redirect(location, asked), status=status)
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         what = (
-            "it refuses the credentials it is given"
+            "it refuses what it is given as credentials"
             if credentials
-            else "it asks for credentials; name its token in [engine.token_files]"
+            else "it asks for credentials; name its token's file in [engine.token_files]"
         )
         return PageProblem("blocked", f"present, blocked ({status}): {what}", status=status)
     front = in_front(headers)
@@ -163,13 +163,15 @@ def _distrusted(error: ssl.SSLCertVerificationError, url: str) -> str:
 def _no_tls(error: ssl.SSLError) -> str:
     if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE"):
         return "TLS fails: what listens there does not speak TLS; name it with http://"
+    if error.reason == "UNEXPECTED_EOF_WHILE_READING":
+        return "TLS fails: the connection was closed at once; if it does not speak TLS, name it with http://"
     return f"TLS fails: {error.reason or error}"
 
 
 def _not_http(message: str, url: str) -> str:
     if "without sending a response" in message:
         plain = url.startswith("http:")
-        return "closes the connection without an answer" + (
+        return "closes the connection without an answer in HTTP" + (
             "; if it speaks TLS, name it with https://" if plain else ""
         )
     if "complete message body" in message or "without sending complete" in message:
