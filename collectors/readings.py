@@ -275,6 +275,7 @@ class EngineReading:
     pipeline_parallel: float | None = _gauge("count", "stages the layers are split over", 1)
     prefix_cache_queries: float | None = _amount("tokens", "prompt tokens looked up in the prefix cache")
     prefix_cache_hits: float | None = _amount("tokens", "prompt tokens of those found there")
+    prefix_cache_stated_ratio: float | None = _gauge("ratio", "prefix-cache hits per look-up, as the engine last said")
     preemptions: float | None = _amount("count", "requests preempted")
     spec_drafts: float | None = _amount("count", "drafts verified in speculative decoding")
     spec_draft_tokens: float | None = _amount("tokens", "drafted tokens")
@@ -315,8 +316,10 @@ class EngineReading:
 
     @property
     def prefix_cache_hit_ratio(self) -> float | None:
-        """Tokens found per token looked up within the interval; None without look-ups."""
-        if self.prefix_cache_hits is None or not self.prefix_cache_queries:
+        """Tokens found per token looked up within the interval; as the engine last said where it counts none."""
+        if self.prefix_cache_hits is None or self.prefix_cache_queries is None:
+            return self.prefix_cache_stated_ratio
+        if not self.prefix_cache_queries:
             return None
         return min(1.0, self.prefix_cache_hits / self.prefix_cache_queries)
 

@@ -116,6 +116,7 @@ SGLANG = Engine(
             ("sglang:realtime_tokens_total{mode=prefill_cache}", "step"),
             ("sglang:cached_tokens_total{cache_source!=total}", "request-end"),
         ),
+        row("prefix_cache_stated_ratio", ("sglang:cache_hit_rate", "log"), combine="max"),
         row("preemptions", ("sglang:num_retracted_requests_total", "step")),
         row("spec_drafts", ("sglang:spec_verify_calls_total", "request-end")),
         row("spec_acceptance_ratio", ("sglang:spec_accept_rate", "log"), combine="max", zero_is_missing=True),

@@ -79,6 +79,7 @@ TRTLLM = Engine(
         ),
         row("prefix_cache_queries", ("trtllm_prompt_tokens_total", "request-end")),
         row("prefix_cache_hits", ("trtllm_prompt_cached_tokens_total", "request-end")),
+        row("prefix_cache_stated_ratio", ("trtllm_kv_cache_hit_rate", "report"), combine="max"),
         row(
             "spec_draft_tokens",
             ("trtllm_spec_decode_num_draft_tokens_total", "report"),

@@ -87,6 +87,7 @@ VLLM = Engine(
             ("vllm:prefix_cache_hits_total", "admission"),
             ("vllm:gpu_prefix_cache_hits_total", "admission"),
         ),
+        row("prefix_cache_stated_ratio", ("vllm:gpu_prefix_cache_hit_rate", "log"), combine="max"),
         row("preemptions", ("vllm:num_preemptions_total", "step")),
         row("spec_drafts", ("vllm:spec_decode_num_drafts_total", "step")),
         row("spec_draft_tokens", ("vllm:spec_decode_num_draft_tokens_total", "step")),
