@@ -1,9 +1,10 @@
-"""Saved metrics pages to intervals: what `phasetop import` reads.
+"""Saved metrics pages and `dmon` tables to intervals: what `phasetop import` reads.
 
-A file holds one JSON object a line, optionally gzip-compressed: `t` (epoch seconds when the page
+A file of pages holds one JSON object a line, optionally gzip-compressed: `t` (epoch seconds when the page
 was asked for), `dur` (seconds until it had arrived), `text` (the page), `url`, `status`, `error`;
 all but `t` and `text` may be absent. The last page that had arrived before an edge closes the
 interval, as it would have live. Pages are of serving engines or of GPU exporters, in any mixture.
+What `nvidia-smi dmon` or `dcgmi dmon` printed (`dmon.py`) is told by its header.
 """
 
 from __future__ import annotations
@@ -13,9 +14,13 @@ import heapq
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
+from collectors.dmon import DmonError, Round, is_dmon, rounds
+from collectors.dmon_table import DmonTable
 from collectors.engine.reading import EngineMemo, EngineSnapshot, engine_reading, new_memo, snapshots
 from collectors.gpu.pages import GpuPage
 from collectors.model import EngineKey, Gap, Interval
@@ -26,6 +31,8 @@ from collectors.text import clean
 _PAUSE_SECONDS = 60.0
 """Without a page for so long, the recording is taken to have been paused, and a new run begins."""
 
+_HEADER_WITHIN = 20
+"""Lines, from the beginning of a file, within which the header of a `dmon` table must be."""
 _NANO = 1_000_000_000
 
 
@@ -41,6 +48,8 @@ class SavedPage:
     endpoint: str
     text: str | None
     problem: str | None
+    round: Round | None = None
+    """Of a file of `dmon`, instead of a text."""
 
 
 def import_intervals(
@@ -48,12 +57,14 @@ def import_intervals(
     *,
     interval: float = 1.0,
     engine: str | None = None,
+    dmon_delay: float = 1.0,
     warn: Callable[[str], None] = lambda message: None,
 ) -> Iterator[Interval]:
     """The intervals of saved pages, merged from several files by time of arrival.
 
-    `interval` is in seconds; `engine` is the URL to give pages that name none. Lines that cannot
-    be read are told to `warn`, each with file and line, and passed over.
+    `interval` is in seconds; `engine` is the URL to give pages that name none; `dmon_delay` is the
+    seconds between two rounds of a `dmon` file that does not tell its times. Lines that cannot be read
+    are told to `warn`, each with file and line, and passed over.
 
     Raises:
         ImportFailed: a file cannot be opened, or no page of a known engine or GPU exporter is in any.
@@ -61,7 +72,8 @@ def import_intervals(
     if interval <= 0:
         raise ImportFailed(f"an interval of {interval:g} s is not positive; give e.g. --interval 1s")
     assembler = _Assembler(round(interval * _NANO))
-    pages = heapq.merge(*(_pages(path, engine, warn) for path in paths), key=lambda page: page.arrived)
+    files = [_rounds(path, dmon_delay, warn) if _is_dmon(path) else _pages(path, engine, warn) for path in paths]
+    pages = heapq.merge(*files, key=lambda page: page.arrived)
     for page in pages:
         yield from assembler.put(page)
     yield from assembler.end()
@@ -82,6 +94,24 @@ def _pages(path: Path, engine: str | None, warn: Callable[[str], None]) -> Itera
                     yield _page(json.loads(line), path, engine)
                 except (ValueError, TypeError, KeyError) as problem:
                     warn(f"{path}:{number}: not a saved page ({clean(str(problem))}); passed over")
+    except (OSError, EOFError) as problem:
+        raise ImportFailed(f"{path}: cannot be read: {clean(str(problem))}") from problem
+
+
+def _is_dmon(path: Path) -> bool:
+    try:
+        with _open(path) as lines:
+            return any(is_dmon(line) for line in islice(lines, _HEADER_WITHIN) if not line.lstrip().startswith("{"))
+    except (OSError, EOFError) as problem:
+        raise ImportFailed(f"{path}: cannot be read: {clean(str(problem))}") from problem
+
+
+def _rounds(path: Path, delay: float, warn: Callable[[str], None]) -> Iterator[SavedPage]:
+    try:
+        for one in rounds(path, partial(_open, path), delay=delay, warn=warn):
+            yield SavedPage(one.time, path.name, None, None, one)
+    except DmonError as problem:
+        raise ImportFailed(str(problem)) from problem
     except (OSError, EOFError) as problem:
         raise ImportFailed(f"{path}: cannot be read: {clean(str(problem))}") from problem
 
@@ -113,11 +143,19 @@ class _Endpoint:
     memo: EngineMemo = field(default_factory=new_memo)
     newest: dict[EngineKey, EngineSnapshot] = field(default_factory=dict)
     closed: dict[EngineKey, EngineSnapshot] = field(default_factory=dict)
-    gpus: GpuPage = field(default_factory=GpuPage)
+    gpus: GpuPage | DmonTable = field(default_factory=GpuPage)
     problem: str | None = None
 
-    def put(self, page: SavedPage, text: str) -> bool:
-        """Take a page. False when it is of nothing that is known."""
+    def put(self, page: SavedPage) -> bool:
+        """Take a page or a round. False when it is of nothing that is known."""
+        if page.round is not None:
+            if not isinstance(self.gpus, DmonTable):
+                self.gpus = DmonTable()
+            self.gpus.put(page.round)
+            return True
+        text = page.text
+        if text is None or isinstance(self.gpus, DmonTable):
+            return False
         if self.gpus.exporter is None:
             found = snapshots(page.endpoint, text, page.arrived, self.memo)
             self.newest.update((snapshot.key, snapshot) for snapshot in found)
@@ -147,13 +185,13 @@ class _Assembler:
             for endpoint in self._endpoints.values():
                 endpoint.closed.clear()
                 endpoint.newest.clear()
-                endpoint.gpus = GpuPage()
+                endpoint.gpus = DmonTable() if isinstance(endpoint.gpus, DmonTable) else GpuPage()
         while at >= self._start + self._length:
             yield self._close()
         self._last_arrival = max(self._last_arrival, page.arrived)
         endpoint = self._endpoints.setdefault(page.endpoint, _Endpoint())
         endpoint.problem = page.problem
-        if page.text is not None and endpoint.put(page, page.text):
+        if endpoint.put(page):
             self.anything_seen = True
 
     def end(self) -> Iterator[Interval]:

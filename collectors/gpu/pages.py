@@ -213,7 +213,7 @@ def _present_and_totals(rows: Mapping[Row, Mapping[str, list[tuple[str | None, f
         value = _combined(row, families[family])
         if row.counted:
             totals[row.name] = value
-        elif _can_be(row.name, value):
+        elif can_be(row.name, value):
             present[row.name] = value
     return present, totals
 
@@ -232,7 +232,7 @@ def _combined(row: Row, parts: list[tuple[str | None, float]]) -> float:
     return values[0]
 
 
-def _can_be(name: str, value: float) -> bool:
+def can_be(name: str, value: float) -> bool:
     """Whether a value lies within what is possible for its field (a ratio, for fields that are only intermediate)."""
     if name in ("_free", "_reserved"):
         low, high = _LIMITS["bytes"]
@@ -251,13 +251,13 @@ def _values(exporter: Exporter, now: _Figures, before: _State | None, key: Key, 
         for name, total in now.totals.items():
             grown = total - earlier.totals[name] if name in earlier.totals else -1.0
             amount = grown if name in _AMOUNTS else grown / gap
-            if grown >= 0 and _can_be(name, amount):
+            if grown >= 0 and can_be(name, amount):
                 values[name] = amount
     exporter.complete(values)
     return {
         name: min(value, 1.0) if _SPECS[name].unit == "ratio" else value
         for name, value in values.items()
-        if name in _SPECS and _can_be(name, value)
+        if name in _SPECS and can_be(name, value)
     }
 
 

@@ -36,13 +36,17 @@ class _Complaints:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "files", metavar="FILE", nargs="+", type=Path, help='JSON lines, also .gz: {"t": epoch seconds, "text": page}'
-    )
+        "files", metavar="FILE", nargs="+", type=Path,
+        help='JSON lines, also .gz: {"t": epoch seconds, "text": page}; or what nvidia-smi dmon or dcgmi dmon printed',
+    )  # fmt: skip
     parser.add_argument(
         "-o", "--output", metavar="RECORDING", required=True, type=Path, help="file to make, or a directory for it"
     )
     parser.add_argument("--interval", metavar="1s", default="1s", help="length of the intervals to make")
     parser.add_argument("--engine", metavar="URL", help="address of pages whose lines name none")
+    parser.add_argument(
+        "--dmon-delay", metavar="1s", default="1s", help="between two rounds of a dmon file that tells no times"
+    )
     config_argument(parser)
 
 
@@ -50,17 +54,24 @@ def run(args: argparse.Namespace) -> int:
     from collectors.importer import ImportFailed, import_intervals
     from collectors.store import RecordingError
     from dashboard.config_schema import KINDS
+    from dashboard.config_values import parse_duration
 
     try:
         seconds = KINDS["sampling.interval"].read(args.interval, Path())
     except ValueError as error:
         raise UsageError(f"--interval: {error}") from None
+    try:
+        delay = parse_duration(args.dmon_delay)
+    except ValueError as error:
+        raise UsageError(f"--dmon-delay: {error}") from None
+    if delay <= 0:
+        raise UsageError("--dmon-delay: more than nothing is meant")
     from dashboard.objectives import slo_book
 
     # Of the configuration only the promised latencies matter here: its intervals are those of sampling.
     objectives = slo_book(configuration(argparse.Namespace(config=args.config)).config.slo)
     complaints = _Complaints()
-    intervals = import_intervals(args.files, interval=seconds, engine=args.engine, warn=complaints)
+    intervals = import_intervals(args.files, interval=seconds, engine=args.engine, dmon_delay=delay, warn=complaints)
     try:
         written, path = _record(intervals, args.output, objectives)
     except (ImportFailed, RecordingError) as error:
