@@ -101,7 +101,8 @@ def _places(series: Sequence[Series]) -> Iterator[_Place]:
     for (name, index), positions in ranks(series).items():
         engine = ENGINES_BY_NAME[name]
         own = tuple(series[position] for position in positions)
-        yield _Place((name, index), own, tuple(positions), Layout.of(engine, own), *identity(engine, own))
+        layout = Layout.of(engine, dict.fromkeys(own))  # a series that stands there twice counts once
+        yield _Place((name, index), own, tuple(positions), layout, *identity(engine, own))
 
 
 def engine_reading(
