@@ -30,13 +30,26 @@ def percent(ratio: float | None, width: int = 3) -> str:
 
 
 def whole(value: float | None, width: int) -> str:
-    """A whole number, right-aligned; one too wide is shown with a prefix ("12k")."""
+    """A whole number, right-aligned; one too wide is shown with a prefix ("12k") or as a power ("1e9")."""
     if value is None or not math.isfinite(value):
         return MISSING.rjust(width)
     text = str(round(value))
     if len(text) > width:
-        text = scaled(value)[0].replace(" ", "")
+        text = _shortened(value, width)
     return text.rjust(width)[:width]
+
+
+def _shortened(value: float, width: int) -> str:
+    """As many digits as fit before the prefix; a digit too few is cut, never the prefix."""
+    for power, prefix in enumerate(_PREFIXES[1:], start=1):
+        if not 1 <= abs(value) / 1000**power < 999.5:
+            continue
+        for decimals in (2, 1, 0):
+            text = f"{value / 1000**power:.{decimals}f}{prefix}"
+            if len(text) <= width:
+                return text
+    text = f"{value:.0e}".replace("e+0", "e").replace("e+", "e")
+    return text if len(text) <= width else "…"
 
 
 def scaled(value: float | None, previous: str | None = None) -> tuple[str, str]:

@@ -157,7 +157,7 @@ def _evidence(rank: Standing, ranks: Sequence[Standing]) -> list[str]:
     ):  # fmt: skip
         value, others = getattr(rank, what), _peers(rank, ranks, what)
         if value is not None and others is not None:
-            told.append(f"{name} {said(value)} against {said(others)}")
+            told.append(f"{name} {said(value)} ({'' if told else 'the others '}{said(others)})")
     return told[:3]
 
 

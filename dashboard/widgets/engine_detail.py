@@ -209,7 +209,7 @@ def _requests(scene: Scene, row: Row, ticks: Sequence[Tick], width: int) -> Line
         line.add("   paused ", palette.dim).add(whole(reading.requests_paused, 3), palette.bright)
     preempted = summed(ticks, row.keys, "preemptions")
     line.add("   preempted ", palette.dim).add(whole(preempted, 3), palette.bright if preempted else palette.text)
-    if reading.lora_running is not None and width - line.cells >= 16:
+    if reading.lora_running and width - line.cells >= 16:
         line.add("   adapters ", palette.dim).add(whole(reading.lora_running, 2), palette.bright)
     return line
 
@@ -249,5 +249,5 @@ def _endings(scene: Scene, row: Row, ticks: Sequence[Tick]) -> Line:
         line.add(f"   {word} ", palette.dim)
         if bad:
             line.add(f"{palette.glyphs.warning} ", palette.warning)
-        line.add(whole(count, 3), alert(palette) if bad else palette.bright)
+        line.add(whole(count, 4), alert(palette) if bad else palette.bright)
     return line

@@ -74,6 +74,12 @@ def test_a_missing_ratio_is_a_dash_and_not_zero() -> None:
     assert percent(1.0, 2) == "100"
 
 
+def test_a_whole_number_that_is_too_wide_is_shortened_and_never_cut() -> None:
+    assert [whole(value, 3) for value in (999, 4100, 12_345, 123_456, 2.5e7)] == ["999", " 4k", "12k", "1e5", "25M"]
+    assert [whole(value, 4) for value in (9999, 12_345, 999_999, 1.04e9)] == ["9999", " 12k", " 1e6", "1.0G"]
+    assert whole(1e30, 3) == "  …"
+
+
 @given(st.one_of(st.none(), st.floats(min_value=0, max_value=1e12)), st.integers(3, 8))
 def test_whole_numbers_keep_their_width(value: float | None, width: int) -> None:
     assert len(whole(value, width)) == width
