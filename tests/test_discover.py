@@ -15,7 +15,7 @@ from collectors.clock import FakeClock, SystemClock
 from collectors.engine.discover import Discovery, Found
 from collectors.engine.endpoints import find_page
 from collectors.engine.listeners import Listener
-from tests.live_support import plant_process, plant_socket, reply, serving
+from tests.live_support import plant, plant_process, plant_socket, reply, serving
 from tests.making import vllm_page
 
 OWN_PID = 4242
@@ -242,6 +242,237 @@ def test_a_real_process_that_looks_like_an_engine_is_found(tmp_path: Path) -> No
         assert found[f"{base}/metrics"] == Found(f"{base}/metrics", "vllm", engine.pid, frozenset({engine.pid}))
     finally:
         engine.communicate("", timeout=30)
+
+
+def elsewhere(machine: Machine, pid: int, *, port: int, address: str = "0.0.0.0", container: str = "") -> None:
+    """Put a process into a network of its own, where somebody listens on a port and whose address is 172.17.0.2."""
+    plant(
+        machine.proc,
+        {
+            "self/net/tcp": "sl local_address\n",
+            "net/route": f"{GATEWAY}docker0\t{DOCKER}\t00000000\t0001\t0\t0\t0\t0000FFFF\n",
+            f"{pid}/net/tcp": "sl local_address\n" + tcp_line(address, port, inode=pid * 10),
+            f"{pid}/net/fib_trie": FIB_TRIE,
+            f"{pid}/cgroup": f"0::/system.slice/docker-{container}.scope\n" if container else "0::/\n",
+        },
+    )
+
+
+GATEWAY = "Iface\neth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\n"
+DOCKER = "000011AC"
+PROXY = "docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port 18000"
+FIB_TRIE = """Main:
+  +-- 0.0.0.0/0 3 0 5
+     |-- 0.0.0.0
+        /0 universe UNICAST
+     +-- 127.0.0.0/8 2 0 2
+        |-- 127.0.0.1
+           /32 host LOCAL
+     +-- 172.17.0.0/16 2 0 2
+        |-- 172.17.0.2
+           /32 host LOCAL
+        |-- 172.17.255.255
+           /32 link BROADCAST
+"""
+
+
+def tcp_line(address: str, port: int, inode: int) -> str:
+    packed = "".join(f"{int(part):02X}" for part in reversed(address.split(".")))
+    return (
+        f"   0: {packed}:{port:04X} 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 {inode} 1\n"
+    )
+
+
+def hints(machine: Machine) -> list[str]:
+    return [f"{one}; {one.remedy}" for one in machine.discovery.unread]
+
+
+def test_an_engine_in_a_container_is_read_at_its_linked_address(machine: Machine) -> None:
+    machine.run(10, "vllm serve m --port 8000")
+    elsewhere(machine, 10, port=8000)
+    machine.pages.add("http://172.17.0.2:8000/metrics")
+    assert machine.discovery.scan() == (Found("http://172.17.0.2:8000/metrics", "vllm", 10, frozenset({10})),)
+    assert hints(machine) == []
+
+
+def test_an_engine_in_a_container_is_read_where_docker_publishes_it(machine: Machine) -> None:
+    machine.run(10, "vllm serve m")
+    elsewhere(machine, 10, port=8000)
+    machine.run(
+        11,
+        f"/usr/bin/{PROXY} -container-ip 172.17.0.2 -container-port 8000",
+        listens=18000,
+    )
+    machine.pages |= {"http://127.0.0.1:18000/metrics", "http://172.17.0.2:8000/metrics"}
+    (found,) = machine.discovery.scan()
+    assert (found.url, found.root) == ("http://127.0.0.1:18000/metrics", 10)
+
+
+def test_what_docker_publishes_from_an_engines_usual_port_is_asked_though_no_engine_is_seen(machine: Machine) -> None:
+    machine.run(
+        11,
+        f"{PROXY} -container-ip 172.17.0.9 -container-port 8000",
+        listens=18000,
+    )
+    machine.pages.add("http://127.0.0.1:18000/metrics")
+    (found,) = machine.discovery.scan()
+    assert (found.url, found.root, found.pids) == ("http://127.0.0.1:18000/metrics", None, frozenset())
+
+
+def test_an_engine_in_a_container_that_is_not_linked_is_told_with_its_pid_container_and_port(machine: Machine) -> None:
+    machine.run(10, "vllm serve m --port 8000")
+    elsewhere(machine, 10, port=8000, container="0123456789ab" + "f" * 52)
+    plant(machine.proc, {"net/route": GATEWAY})
+    assert machine.discovery.scan() == ()
+    assert machine.asked == []  # the same address beyond a gateway is somebody else's
+    (hint,) = hints(machine)
+    assert hint.startswith(
+        "vLLM (pid 10) listens on 172.17.0.2:8000 in the network of container 0123456789ab, which is"
+    )
+    assert "--engine 127.0.0.1:8000" in hint
+
+
+def test_an_engine_on_loopback_inside_a_container_cannot_be_reached(machine: Machine) -> None:
+    machine.run(10, "llama-server --port 8102")
+    elsewhere(machine, 10, port=8102, address="127.0.0.1")
+    assert machine.discovery.scan() == ()
+    assert machine.asked == []
+    assert "on loopback only; start it with --host 0.0.0.0" in hints(machine)[0]
+
+
+def test_an_engine_in_a_container_that_shows_no_page_names_the_address_to_try(machine: Machine) -> None:
+    machine.run(10, "sglang.launch_server --port 30000")
+    elsewhere(machine, 10, port=30000)
+    assert machine.discovery.scan() == ()
+    assert machine.asked == ["http://172.17.0.2:30000"]
+    assert hints(machine)[0].endswith("name its page with --engine http://172.17.0.2:30000/metrics")
+
+
+def test_an_engine_of_another_user_on_a_port_nobody_names_is_told(machine: Machine) -> None:
+    machine.run(10, "llama-server -m x", listens=9999, visible=False)
+    assert machine.discovery.scan() == ()
+    assert machine.asked == []
+    (hint,) = hints(machine)
+    assert "llama.cpp (pid 10) is another user's" in hint
+    assert "run phasetop as root or as that user" in hint
+
+
+def test_an_engine_without_a_page_is_told_with_the_flag_that_gives_it_one(machine: Machine) -> None:
+    machine.run(10, "sglang.launch_server", listens=31000)
+    assert machine.discovery.scan() == ()
+    assert hints(machine) == [
+        "SGLang (pid 10) listens on port 31000, where no engine's metrics page was found;"
+        " start it with --enable-metrics, or name its page with --engine URL"
+    ]
+
+
+def test_an_engine_that_only_starts_is_no_trouble_yet(machine: Machine) -> None:
+    machine.run(10, "vllm serve m --port 8001")
+    plant_socket(machine.proc, 10, 4711)
+    machine.discovery.scan()
+    (one,) = machine.discovery.unread
+    assert one.starting
+    assert str(one) == "vLLM (pid 10) does not listen on port 8001 yet"
+
+
+def test_an_engine_on_a_socket_file_is_told(machine: Machine) -> None:
+    machine.run(10, "vllm serve m --uds /run/v.sock", listens=8000)
+    assert machine.discovery.scan() == ()
+    assert "listens on the socket file /run/v.sock" in hints(machine)[0]
+
+
+def test_an_engine_that_runs_a_request_for_each_read_is_never_asked(machine: Machine) -> None:
+    machine.run(10, "python -m mlc_llm serve m", listens=8000)
+    machine.pages.add("http://127.0.0.1:8000/metrics")
+    assert machine.discovery.scan() == ()
+    assert machine.asked == []
+    assert "runs a request for each read" in hints(machine)[0]
+
+
+@pytest.mark.parametrize("line", ["uvicorn serve:app --port 8008", "python serve.py", "ray::ServeReplica"])
+def test_the_server_that_embeds_an_engine_is_found_by_the_engines_worker(machine: Machine, line: str) -> None:
+    machine.run(10, line, listens=8008)
+    machine.run(11, "VLLM::EngineCore", parent=10, listens=50001)
+    machine.pages.add("http://127.0.0.1:8008/metrics")
+    (found,) = machine.discovery.scan()
+    assert found == Found("http://127.0.0.1:8008/metrics", "vllm", 10, frozenset({10, 11}))
+    assert set(machine.asked) <= {"http://127.0.0.1:8008"}
+
+
+def test_a_worker_without_a_server_is_no_trouble(machine: Machine) -> None:
+    machine.run(10, "python offline.py")
+    machine.run(11, "VLLM::EngineCore", parent=10)
+    plant_socket(machine.proc, 11, 4711)
+    assert machine.discovery.scan() == ()
+    assert [one.starting for one in machine.discovery.unread] == [True]
+
+
+def test_a_launcher_script_is_not_in_the_way_of_the_engines_it_starts(machine: Machine) -> None:
+    machine.run(10, "bash start-all.sh")
+    machine.run(11, "vllm serve a --port 8101", parent=10, listens=8101)
+    machine.run(12, "/opt/llama-server --port=8102", parent=10, listens=8102)
+    machine.run(13, "python -m sglang.launch_server --port 8103", parent=10, listens=8103)
+    found = {one.url: one.engine for one in machine.discovery.scan()}
+    assert found == {
+        "http://127.0.0.1:8101/metrics": "vllm",
+        "http://127.0.0.1:8102/metrics": "llamacpp",
+        "http://127.0.0.1:8103/metrics": "sglang",
+    }
+
+
+def test_a_node_of_ray_is_listed_only_when_its_page_is_an_engines(machine: Machine) -> None:
+    machine.run(10, "/x/raylet --metrics_export_port=61234")
+    machine.run(11, "python agent.py", parent=10, listens=61234)
+    assert machine.discovery.scan() == ()
+    assert hints(machine) == []
+    machine.pages.add("http://127.0.0.1:61234/metrics")
+    machine.clock.advance(61.0)
+    assert [one.url for one in machine.discovery.scan()] == ["http://127.0.0.1:61234/metrics"]
+
+
+def test_an_engine_below_a_node_of_ray_is_found_by_itself(machine: Machine) -> None:
+    machine.run(10, "/x/raylet --metrics_export_port=61234", listens=61234)
+    machine.run(11, "vllm serve m --port 8001", parent=10, listens=8001)
+    assert [one.root for one in machine.discovery.scan()] == [11]
+
+
+def test_the_port_may_stand_in_the_environment(machine: Machine) -> None:
+    machine.run(10, "llama-server", listens=8123)
+    plant(machine.proc, {"10/environ": "A=b\0LLAMA_ARG_PORT=8123\0SECRET=x\0"})
+    (found,) = machine.discovery.scan()
+    assert found.url == "http://127.0.0.1:8123/metrics"
+    assert machine.asked == []
+
+
+def test_a_socket_for_ipv6_alone_is_asked_by_ipv6(machine: Machine) -> None:
+    machine.run(10, "sglang.launch_server --host ::")
+    machine.listeners.append(Listener("::", 30000, 100, v6_only=True))
+    plant_socket(machine.proc, 10, 100)
+    (found,) = machine.discovery.scan()
+    assert found.url == "http://[::1]:30000/metrics"
+
+
+def test_without_leave_to_ask_nothing_is_told_of_what_is_not_read(machine: Machine) -> None:
+    machine.run(10, "llama-server -m x", listens=9999, visible=False)
+    discovery = machine.look_out(blindly=False)
+    discovery.scan()
+    assert discovery.unread == ()
+
+
+def test_engines_that_come_and_go_are_followed(machine: Machine) -> None:
+    assert machine.discovery.scan() == ()
+    machine.run(10, "vllm serve a --port 8001", listens=8001)
+    assert len(machine.discovery.scan()) == 1
+    machine.run(11, "vllm serve b --port 8002", listens=8002)
+    assert len(machine.discovery.scan()) == 2
+    machine.listeners.pop(0)
+    for file in (machine.proc / "10" / "fd").iterdir():
+        file.unlink()
+    for name in ("cmdline", "stat"):
+        (machine.proc / "10" / name).unlink()
+    (machine.proc / "10" / "fd").rmdir()
+    (machine.proc / "10").rmdir()
+    assert [one.root for one in machine.discovery.scan()] == [11]
 
 
 def test_it_looks_again_and_again_in_a_thread_of_its_own_and_survives_a_bad_look(tmp_path: Path) -> None:

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.engine.launchers import DEFAULT_PORTS, ports_of, recognise
+from collectors.engine.launchers import (
+    DEFAULT_PORTS,
+    Launcher,
+    path_of,
+    ports_of,
+    recognise,
+    started_as,
+    unix_socket_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +33,12 @@ from collectors.engine.launchers import DEFAULT_PORTS, ports_of, recognise
         ("python /usr/local/bin/trtllm-serve m --port 8000", "trtllm", (8000,)),
         ("tritonserver --http-port 1 --metrics-port=8012", "triton", (8012,)),
         ("lmdeploy serve api_server m --server-port 23334", "lmdeploy", (23334,)),
+        ("/usr/bin/python3 -m vllm_nvext.entrypoints.openai.api_server --port=8005", "nim", (8005,)),
+        ("python -m dynamo.vllm --model m", "dynamo", ()),
+        ("/opt/ovms/bin/ovms --rest_port 9001 --metrics_enable", "ovms", (9001,)),
+        ("/ray/core/src/ray/raylet/raylet --metrics_export_port=61234", "ray", (61234,)),
+        ("vllm serve m --port 8000 --port=8009", "vllm", (8009,)),
+        ("python3.13t /venv/bin/vllm serve m", "vllm", ()),
     ],
 )
 def test_engines_are_recognised_by_what_is_started(line: str, engine: str, ports: tuple[int, ...]) -> None:
@@ -80,3 +94,57 @@ def test_any_command_line_can_be_looked_at(arguments: list[str]) -> None:
     launcher = recognise(arguments)
     if launcher is not None:
         assert all(0 < port < 65536 for port in ports_of(launcher, arguments))
+
+
+def launcher_of(line: str) -> tuple[Launcher, list[str]]:
+    arguments = shlex.split(line)
+    launcher = recognise(arguments)
+    assert launcher is not None
+    return launcher, arguments
+
+
+def test_the_environment_names_a_port_where_the_command_line_does_not() -> None:
+    launcher, arguments = launcher_of("llama-server")
+    assert ports_of(launcher, arguments, {"LLAMA_ARG_PORT": "8123", "PORT": "1"}) == (8123,)
+    launcher, arguments = launcher_of("llama-server --port 8100")
+    assert ports_of(launcher, arguments, {"LLAMA_ARG_PORT": "8123"}) == (8100,)
+
+
+@pytest.mark.parametrize(
+    ("line", "path"),
+    [
+        ("llama-server", "/metrics"),
+        ("llama-server --api-prefix /llm/", "/llm/metrics"),
+        ("llama-server --api-prefix=a/b", "/a/b/metrics"),
+        ("llama-server --api-prefix 'a?b#c'", "/metrics"),
+        ("vllm serve m --api-prefix /x", "/metrics"),
+    ],
+)
+def test_the_page_lies_below_what_the_command_line_puts_before_every_path(line: str, path: str) -> None:
+    assert path_of(*launcher_of(line)) == path
+
+
+@pytest.mark.parametrize(
+    ("line", "file"),
+    [
+        ("vllm serve m --uds /run/vllm.sock", "/run/vllm.sock"),
+        ("llama-server --host /tmp/l.sock", "/tmp/l.sock"),
+        ("llama-server --host 0.0.0.0", None),
+        ("sglang.launch_server --host 127.0.0.1", None),
+    ],
+)
+def test_a_socket_file_in_place_of_a_port_is_seen(line: str, file: str | None) -> None:
+    assert unix_socket_of(*launcher_of(line)) == file
+
+
+@pytest.mark.parametrize("line", ["python -m mlc_llm serve m", "mlc_llm serve m", "ollama serve"])
+def test_engines_that_are_not_to_be_read_say_why(line: str) -> None:
+    launcher, _ = launcher_of(line)
+    assert launcher.refusal
+    assert not set(launcher.ports) & {11434, 5000} & set(DEFAULT_PORTS)
+
+
+def test_a_program_is_named_by_what_it_runs() -> None:
+    assert started_as(["/usr/bin/docker-proxy", "-proto", "tcp"]) == "docker-proxy"
+    assert started_as(["python3", "-m", "http.server"]) == "http.server"
+    assert started_as([]) is None

@@ -243,6 +243,8 @@ class Discovery:
             if url is not None:
                 look.found.setdefault(key, engine.found(url))
                 is_found = True
+                if not sure:
+                    break  # the rest is for the engine's own workers
         if is_found:
             return None
         if engine.sockets is None and not engine.ports:
