@@ -31,6 +31,7 @@ class Connection(asyncio.Protocol):
         self._on_lost = on_lost
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
+        self._peer = ""
         self._answering: asyncio.Task[Response] | None = None
         self._scheduled: asyncio.Handle | None = None
         self._write_paused = False
@@ -45,6 +46,8 @@ class Connection(asyncio.Protocol):
         if not isinstance(transport, asyncio.Transport):
             raise TypeError(f"a stream transport is needed, not {type(transport).__name__}")
         self._transport = transport
+        address = transport.get_extra_info("peername")
+        self._peer = str(address[0]) if address else ""
         self.deadline = self._now() + self._options.request_seconds
 
     def data_received(self, data: bytes) -> None:
@@ -153,7 +156,7 @@ class Connection(asyncio.Protocol):
         return parse_head(head)
 
     def _answer(self, request: Request) -> None:
-        answer = self._site.answer(request)
+        answer = self._site.answer(request, self._peer)
         if isinstance(answer, Response):
             self._respond(answer, request)
             return

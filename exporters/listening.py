@@ -25,7 +25,8 @@ class ServerOptions:
 
     `request_seconds` is for a whole request to arrive, `idle_seconds` between two requests,
     `write_seconds` for a client to take its answer. `allowed_hosts` are further names that the
-    Host header may carry when the address is a loopback one.
+    Host header may carry when the address is a loopback one. Files of certificates and credentials
+    are looked at every `reread_seconds`, and read anew when they changed.
     """
 
     host: str = "127.0.0.1"
@@ -42,6 +43,11 @@ class ServerOptions:
     request_seconds: float = 5.0
     idle_seconds: float = 120.0
     write_seconds: float = 10.0
+    reread_seconds: float = 5.0
+
+    @property
+    def files(self) -> tuple[Path | None, ...]:
+        return self.tls_cert, self.tls_key, self.client_ca, self.basic_auth_file, self.bearer_token_file
 
 
 @dataclass(frozen=True, slots=True)

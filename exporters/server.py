@@ -18,6 +18,7 @@ from typing import Any
 
 from exporters.connection import Connection
 from exporters.credentials import Credentials
+from exporters.file_watch import FileWatch
 from exporters.listening import (
     BoundAddress,
     ServerError,
@@ -95,6 +96,7 @@ class MetricsServer:
         self._loop = asyncio.get_running_loop()
         tasks = [asyncio.create_task(self._accept(listener, site)) for listener in self._sockets]
         tasks.append(asyncio.create_task(self._sweep()))
+        tasks.append(asyncio.create_task(self._reread(site)))
         try:
             if not self._stop_requested:
                 await self._stopping.wait()
@@ -193,6 +195,29 @@ class MetricsServer:
             now = loop.time()
             for connection in [one for one in self._connections if one.deadline < now]:
                 connection.expire()
+
+    async def _reread(self, site: Site) -> None:
+        """Takes up certificates and credentials that were written anew; the old ones serve until the new are whole."""
+        files = FileWatch(self._options.files)
+        is_due = False
+        told = ""
+        while True:
+            await asyncio.sleep(self._options.reread_seconds)
+            is_due |= files.changed()
+            if not is_due:
+                continue
+            try:
+                tls, credentials = tls_context(self._options), load_credentials(self._options)
+            except ServerError as problem:
+                if str(problem) != told:
+                    self._warn(f"{problem}; those read before stay in force")
+                told = str(problem)
+                continue
+            is_due, told = False, ""
+            self._tls = tls
+            self._credentials = credentials
+            site.renew(credentials)
+            self._warn("certificates and credentials were read anew")
 
     async def _close_connections(self) -> None:
         for connection in list(self._connections):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ from http import HTTPStatus
 
 from exporters.credentials import Credentials
 from exporters.exposition import OPENMETRICS_TYPE, TEXT_TYPE
+from exporters.failures import FailureLimit
 from exporters.request import Request, accepts_gzip, host_name, names_loopback, wants_openmetrics
 
 _PLAIN = "text/plain; charset=utf-8"
@@ -64,9 +67,14 @@ class Site:
         self._executor = ThreadPoolExecutor(1, "phasetop-credentials")
         self._deriving = 0
         self._failing = False
+        self._failures = FailureLimit()
 
-    def answer(self, request: Request) -> Response | asyncio.Task[Response]:
-        """The response, or a task that has it after a password was derived."""
+    def renew(self, credentials: Credentials) -> None:
+        """Other credentials from now on."""
+        self._credentials = credentials
+
+    def answer(self, request: Request, peer: str) -> Response | asyncio.Task[Response]:
+        """The response, or a task that has it after a password was derived. `peer` is the client's address."""
         host = request.host
         if self._only_local_names and host is not None and not self._is_ours(host):
             return refusal(403, "this server answers to localhost and loopback addresses only")
@@ -78,11 +86,16 @@ class Site:
             return self._readiness()
         authorization = request.headers.get("authorization", "")
         verdict = self._credentials.quick_verdict(authorization)
+        if verdict:
+            return self._route(request)
+        wait = self._failures.wait(peer, time.monotonic()) if authorization else 0.0
+        if wait > 0:
+            return refusal(429, "too many wrong credentials", ("Retry-After", str(math.ceil(wait))))
         if verdict is None:
             if self._deriving >= _MAX_DERIVATIONS:
                 return refusal(503, "too many passwords are being checked", ("Retry-After", "1"))
-            return asyncio.get_running_loop().create_task(self._derive(request, authorization))
-        return self._route(request) if verdict else self._unauthorized()
+            return asyncio.get_running_loop().create_task(self._derive(request, authorization, peer))
+        return self._unauthorized(peer if authorization else None)
 
     def close(self) -> None:
         self._executor.shutdown(wait=False, cancel_futures=True)
@@ -90,16 +103,19 @@ class Site:
     def _is_ours(self, host: str) -> bool:
         return names_loopback(host) or host_name(host) in self._allowed_hosts
 
-    async def _derive(self, request: Request, authorization: str) -> Response:
+    async def _derive(self, request: Request, authorization: str, peer: str) -> Response:
         self._deriving += 1
         try:
             loop = asyncio.get_running_loop()
             verdict = await loop.run_in_executor(self._executor, self._credentials.verdict, authorization)
         finally:
             self._deriving -= 1
-        return self._route(request) if verdict else self._unauthorized()
+        return self._route(request) if verdict else self._unauthorized(peer)
 
-    def _unauthorized(self) -> Response:
+    def _unauthorized(self, failed: str | None) -> Response:
+        """`failed` is the peer that presented something wrong, None when nothing was presented."""
+        if failed is not None:
+            self._failures.failed(failed, time.monotonic())
         challenges = (("WWW-Authenticate", challenge) for challenge in self._credentials.challenges)
         return refusal(401, "credentials are required", *challenges)
 
