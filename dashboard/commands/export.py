@@ -22,13 +22,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     config = configuration(args).config
-    from collectors.phase.label import Labeller
     from dashboard.commands.outputs import Narrator, close_recorder, open_recorder, recorder_status, serve_page
+    from dashboard.learned import LearnedCosts
     from dashboard.session import LiveSession
 
     stop = StopSignals()
-    labeller = Labeller()
+    learned = LearnedCosts.of_user()
+    labeller = learned.labeller()
     with ExitStack() as closing:
+        closing.callback(learned.close)
         page = serve_page(config)
         closing.callback(page.server.stop)
         sinks: list[Sink] = [page.sink]
@@ -38,8 +40,10 @@ def run(args: argparse.Namespace) -> int:
             closing.callback(close_recorder, recorder, labeller)
             sinks.append(recorder)
             narrate(f"recording into {config.record.directory}")
-        session = LiveSession(config, sinks, labeller=labeller)
-        narrator = Narrator(lambda: [*session.status(), *(recorder_status(recorder) if recorder else ())])
+        session = LiveSession(config, [*sinks, learned], labeller=labeller)
+        narrator = Narrator(
+            lambda: [*session.status(), *(recorder_status(recorder) if recorder else ()), *learned.status()]
+        )
         session.start()
         closing.callback(session.stop)
         all_is_loaded()

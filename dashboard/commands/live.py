@@ -15,7 +15,6 @@ from dashboard.commands.screen import run_app, screen_arguments, terminal_needed
 
 if TYPE_CHECKING:
     from collectors.model import Event
-    from collectors.phase.label import Labeller
     from collectors.sources import SourceStatus
     from dashboard.config import Config
     from dashboard.session import LiveFeed, Sink
@@ -55,9 +54,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _feed(args: argparse.Namespace, config: Config, closing: ExitStack) -> _LateFeed:
     """The session's feed. What else gets its ticks is opened, and complained about, before the screen is taken."""
+    from dashboard.learned import LearnedCosts
+
     sinks: list[Sink] = []
-    labeller: Labeller | None = None
-    also: Callable[[], Sequence[SourceStatus]] = tuple
+    learned = LearnedCosts.of_user()
+    closing.callback(learned.close)
+    also: Callable[[], Sequence[SourceStatus]] = learned.status
     if args.listen:
         from dashboard.commands.outputs import serve_page
 
@@ -65,21 +67,20 @@ def _feed(args: argparse.Namespace, config: Config, closing: ExitStack) -> _Late
         closing.callback(page.server.stop)
         sinks.append(page.sink)
     if args.record and config.record.directory is not None:
-        from collectors.phase.label import Labeller
         from dashboard.commands.outputs import close_recorder, open_recorder, recorder_status
 
-        labeller = Labeller()
+        labeller = learned.labeller()
         recorder = open_recorder(config, config.record.directory, labeller)
         closing.callback(close_recorder, recorder, labeller)
         sinks.append(recorder)
 
         def also() -> Sequence[SourceStatus]:
-            return [line for line in recorder_status(recorder) if line.state != "ok"]
+            return [*(line for line in recorder_status(recorder) if line.state != "ok"), *learned.status()]
 
     def make() -> LiveFeed:
         from dashboard.session import LiveFeed
 
-        return LiveFeed(config, sinks, labeller=labeller)
+        return LiveFeed(config, [*sinks, learned], labeller=learned.labeller())
 
     return _LateFeed(make, also)
 

@@ -38,25 +38,26 @@ def _length(text: str | None) -> float:
 def run(args: argparse.Namespace) -> int:
     config = configuration(args).config
     seconds = _length(args.length)
-    from collectors.phase.label import Labeller
     from dashboard.commands.outputs import Narrator, close_recorder, open_recorder, recorder_status
+    from dashboard.learned import LearnedCosts
     from dashboard.session import LiveSession
 
     directory = config.record.directory
     if directory is None:
         raise UsageError("DIR must not be empty")
     stop = StopSignals()
-    labeller = Labeller()
+    learned = LearnedCosts.of_user()
+    labeller = learned.labeller()
     recorder = open_recorder(config, directory, labeller)
     if (problem := recorder.status) is not None:
         recorder.close()
         raise CommandFailed(problem)
-    session = LiveSession(config, [recorder], labeller=labeller)
+    session = LiveSession(config, [recorder, learned], labeller=labeller)
     narrate(f"recording into {directory}{f' for {args.length}' if args.length else ', until stopped with Ctrl-C'}")
     session.start()
     all_is_loaded()
     try:
-        narrator = Narrator(lambda: [*session.status(), *recorder_status(recorder)])
+        narrator = Narrator(lambda: [*session.status(), *recorder_status(recorder), *learned.status()])
         wanted = seconds / config.sampling.interval
         # The first interval begins at the next whole edge, and some may be missed: time counts then.
         deadline = time.monotonic() + seconds + 2 * config.sampling.interval
@@ -64,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
             narrator.look()
     finally:
         session.stop()
+        learned.close()
         close_recorder(recorder, labeller)
     narrate(f"{recorder.written} intervals are in {directory}; look at them with `phasetop replay {directory}`")
     return 0 if recorder.written else 1
