@@ -66,6 +66,9 @@ SCREENS = (
     Entry("1", "overview", "Overview", "dashboard.screens.overview:Overview", "the whole machine"),
     Entry("3", "engines", "Engines", "dashboard.screens.engines:EnginesScreen", "each serving engine and rank"),
     Entry("2", "gpus", "GPUs", "dashboard.screens.gpus:GpusScreen", "each GPU, its health and its processes"),
+    Entry("v", "events", "Events", "dashboard.screens.events:EventsScreen", "what happened, and when"),
+    Entry("4", "host", "Host", "dashboard.screens.host:HostScreen", "CPUs, memory, limits, network, engine processes"),
+    Entry("5", "phases", "Phases", "dashboard.screens.phases:PhasesScreen", "roofline, ledger, energy, calibration"),
 )  # fmt: skip
 """6 is kept for the fleet."""
 

@@ -9,16 +9,13 @@ from collectors.readings import EngineReading
 from dashboard.format import MISSING, percent
 from dashboard.scene import Scene
 from dashboard.widgets.bars import bar
-from dashboard.widgets.line import Line
+from dashboard.widgets.line import Line, wrap
 from dashboard.widgets.panel import Drawing, Panel
 from dashboard.words import ENGINE_NAMES, place_of
 
 _ENGINE, _PROCESS, _PID, _CORES, _THREAD = 18, 17, 9, 8, 18
 _SPINS = 0.95
-_SAID = (
-    "a thread at 100 % of a core is necessary for a host that holds the GPU back, not sufficient: schedulers spin while"
-    " they wait"
-)
+_SAID = "a thread at 100 % of a core is necessary for the host to be the limit, not sufficient: schedulers spin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +65,14 @@ class EngineThreadsPanel(Panel):
             told = "not seen: the engine runs elsewhere, in another container, or may not be looked into"
             return Drawing(title, right, [Line().foreign(told, palette.dim, width, palette.glyphs.ellipsis)])
         busy.sort(key=lambda one: -(one.cores or 0.0))
-        says = any((one.ratio or 0.0) >= _SPINS for one in busy) and height >= 3
-        room = max(1, height - 1 - says)
+        notes = wrap(_SAID, width) if any((one.ratio or 0.0) >= _SPINS for one in busy) else []
+        notes = notes if len(notes) <= height - 2 else []
+        room = max(1, height - 1 - len(notes))
         heading = Line()
         for name, cells in _columns(width):
             heading.add(f"{name:<{cells}}" if name in _WORDS else f"{name:>{cells}}", palette.dim)
         lines = [heading, *(_line(scene, one, width) for one in busy[:room])]
-        if says:
-            lines.append(Line().foreign(_SAID, palette.dim, width, palette.glyphs.ellipsis))
+        lines += [Line().add(note, palette.dim) for note in notes]
         return Drawing(title, right, lines[:height])
 
 
