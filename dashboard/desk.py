@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, tzinfo
 from typing import Protocol, runtime_checkable
 
-from collectors.model import Tick
+from collectors.model import Event, Tick
 from collectors.slo import SloBook
 from dashboard.format import NANOSECONDS, Units, clock
 from dashboard.frames import Arrangement, Facts
@@ -258,29 +258,43 @@ class Desk:
         """To the event before or after; phase changes are not among them."""
         if self.replay is not None:
             self.replay.jump_event(direction)
-        else:
-            self._jump(direction, phase=False)
+            return
+        here = self.view.shown()
+        known = [placed.sequence for placed in self.history.events if placed.event.kind != "phase-change"]
+        further = [number for number in known if here is not None and (number - here) * direction > 0]
+        self._jump(min(further, key=lambda number: number * direction, default=None), direction, "event")
 
     def jump_phase(self, direction: int) -> None:
         """To the change of the dominant phase before or after."""
         if self.replay is not None:
             self.replay.jump_phase(direction)
-        else:
-            self._jump(direction, phase=True)
-
-    def _jump(self, direction: int, *, phase: bool) -> None:
-        tracks = self.history.tracks
-        shown = self.view.shown()
-        row = None if shown is None else tracks.row_of(shown)
-        if row is None:
             return
-        rows = [tracks.row_at(e.axis) for e in self.history.events if (e.event.kind == "phase-change") == phase]
-        further = [found for found in rows if found is not None and (found - row) * direction > 0]
-        if further:
-            self.view.put(tracks.sequences[min(further) if direction > 0 else max(further)], self.visible)
-        else:
-            what = "change of phase" if phase else "event"
+        tracks, here = self.history.tracks, self.view.shown()
+        row = None if here is None else tracks.row_of(here)
+        found = None if row is None else tracks.next_change(row, direction)
+        self._jump(None if found is None else tracks.sequences[found], direction, "change of phase")
+
+    def _jump(self, sequence: int | None, direction: int, what: str) -> None:
+        if sequence is None:
             self.tell(f"no {'later' if direction > 0 else 'earlier'} {what} in memory")
+        else:
+            self.view.put(sequence, self.visible)
+
+    def events(self) -> list[Event]:
+        """What happened, the newest first: of the whole recording, or as far back as memory goes."""
+        if self.replay is not None:
+            return list(reversed(self.replay.playback().events))
+        return [placed.event for placed in sorted(self.history.events, key=lambda placed: -placed.axis)]
+
+    def look_at(self, event: Event) -> None:
+        """Looks at the interval an event came with."""
+        if self.replay is not None:
+            # Events stand at the end of their interval, but for the clock's: those come with what follows.
+            self.replay.seek(event.time - (event.kind != "clock-step"))
+            return
+        sequence = next((placed.sequence for placed in self.history.events if placed.event is event), None)
+        if sequence is not None:
+            self.view.put(sequence, self.visible)
 
     def go_to(self, text: str) -> None:
         """Looks at the interval of a moment as people write it. Raises ValueError with what is wrong."""

@@ -19,7 +19,7 @@ from collectors.sources import SourceStatus
 from collectors.text import clean
 from dashboard.format import NANOSECONDS, clock, date
 from dashboard.scene import QUANTILE_SECONDS, Playback
-from dashboard.scrub import Readable, read_strip
+from dashboard.scrub import Readable, read_events, read_strip
 from dashboard.state import KEEP_SECONDS, Deliver, Window
 
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
@@ -371,7 +371,7 @@ class ReplayFeed:
             return
         self._strip_at = self._clock.monotonic()
         cells = read_strip(recording, count)
-        self._change(strip=cells, start=start, end=end)
+        self._change(strip=cells, start=start, end=end, events=read_events(recording))
 
     def _tell(self, message: str) -> None:
         self._change(message=message)

@@ -67,6 +67,14 @@ class Readable(Protocol):
     def close(self) -> None: ...
 
 
+_MOST_EVENTS = 2000
+
+
+def read_events(recording: Readable) -> tuple[Event, ...]:
+    """What happened in the whole recording, oldest first; the newest where there is very much."""
+    return tuple(recording.events(recording.start, recording.end + 1)[-_MOST_EVENTS:])
+
+
 def read_strip(recording: Readable, count: int) -> tuple[ScrubberCell, ...]:
     """The recording in `count` columns. A column that is mostly gap shows as one."""
     start, end = recording.start, recording.end

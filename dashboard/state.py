@@ -66,10 +66,11 @@ class Feed(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PlacedEvent:
-    """An event and where it lies on the axis."""
+    """An event, where it lies on the axis, and the interval it came with."""
 
     axis: int
     event: Event
+    sequence: int
 
 
 class History:
@@ -119,7 +120,8 @@ class History:
         end = self.tracks.append(tick)
         shift = end - tick.interval.end
         self._recent[tick.interval.sequence] = tick
-        self.events.extend(PlacedEvent(event.time + shift, event) for event in tick.events)
+        number = tick.interval.sequence
+        self.events.extend(PlacedEvent(event.time + shift, event, number) for event in tick.events)
         self._settle(tick.settled)
         if len(self._recent) >= self._recent_ticks + PACKED_TICKS:
             self._pack_oldest()
@@ -127,7 +129,10 @@ class History:
 
     def add_event(self, event: Event) -> None:
         """One that came by another way than with its tick."""
-        self.events.append(PlacedEvent(event.time + self.tracks.shift_now(), event))
+        axis = event.time + self.tracks.shift_now()
+        row = self.tracks.row_at(axis)
+        if row is not None:
+            self.events.append(PlacedEvent(axis, event, self.tracks.sequences[row]))
 
     def extend(self, ticks: Iterable[Tick]) -> None:
         for tick in ticks:

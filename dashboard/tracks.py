@@ -171,6 +171,17 @@ class Tracks:
         row = self.row_at(axis_ns)
         return axis_ns if row is None else axis_ns - self._shifts[row]
 
+    def next_change(self, row: int, direction: int) -> int | None:
+        """The nearest row before (-1) or after (1) that one with which another phase became the largest."""
+        while 0 < (row := row + direction) < len(self):
+            if self._largest(row) != self._largest(row - 1):
+                return row
+        return None
+
+    def _largest(self, row: int) -> int:
+        shares = [track[row] for track in self._phases]
+        return shares.index(max(shares))
+
     def shift_now(self) -> int:
         return self._shifts[-1] if self._shifts else 0
 
