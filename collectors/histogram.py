@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate
+from math import inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,19 @@ class Histogram:
         """Seconds, or None when nothing was observed."""
         count = self.count
         return self.sum / count if count else None
+
+    @property
+    def longest(self) -> float | None:
+        """Seconds that the longest observation took at least; None when nothing was observed."""
+        occupied = [index for index, count in enumerate(self.counts) if count]
+        if not occupied:
+            return None
+        highest = occupied[-1]
+        uppers = (*self.bounds, inf)
+        others = sum(uppers[index] * self.counts[index] for index in occupied[:-1])
+        if self.counts[highest] > 1:
+            others += uppers[highest] * (self.counts[highest] - 1)
+        return max(self.bounds[highest - 1] if highest else 0.0, self.sum - others, self.sum / self.count)
 
     def quantile(self, q: float) -> float | None:
         """The q-quantile in seconds by linear interpolation within its bucket.

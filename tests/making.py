@@ -73,6 +73,14 @@ def reading(**fields: Any) -> EngineReading:
     return EngineReading(**(base | fields))
 
 
+def ttft_of(*waits: float) -> Histogram:
+    """First tokens that took so many seconds."""
+    counts = [0] * (len(TTFT_BOUNDS) + 1)
+    for wait in waits:
+        counts[next((i for i, bound in enumerate(TTFT_BOUNDS) if wait <= bound), len(TTFT_BOUNDS))] += 1
+    return Histogram(TTFT_BOUNDS, tuple(counts), sum(waits))
+
+
 def ttft(count: int, mean: float) -> Histogram:
     """`count` first tokens that took `mean` seconds each."""
     bucket = next((i for i, bound in enumerate(TTFT_BOUNDS) if mean <= bound), len(TTFT_BOUNDS))

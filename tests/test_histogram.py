@@ -56,3 +56,14 @@ def test_quantiles_rise_with_q(values: tuple[int, ...], one: float, other: float
 
 def test_histograms_of_different_bounds_do_not_merge() -> None:
     assert merge([Histogram((1.0,), (1, 0), 1.0), Histogram((2.0,), (1, 0), 1.0)]) is None
+
+
+@given(st.lists(st.floats(0.001, 30.0), min_size=1, max_size=8))
+def test_the_longest_observation_is_never_overstated(waits: list[float]) -> None:
+    bounds = (0.1, 1.0, 10.0)
+    counts = [0, 0, 0, 0]
+    for wait in waits:
+        counts[sum(wait > bound for bound in bounds)] += 1
+    longest = Histogram(bounds, tuple(counts), sum(waits)).longest
+    assert longest is not None
+    assert sum(waits) / len(waits) - 1e-9 <= longest <= max(waits) + 1e-9

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from collectors.model import HOST, Interval, Label, engine_entity, gpu_entity
 from collectors.phase.label import Labeller
 from collectors.readings import EngineReading
-from tests.making import ENDPOINT, decoding, gpu, intervals, prompt_landed, reading, ttft
+from tests.making import ENDPOINT, decoding, gpu, intervals, prompt_landed, reading, ttft, ttft_of
 
 ENGINE = engine_entity((ENDPOINT, "0"))
 
@@ -183,6 +183,16 @@ def test_a_lost_gpu_is_unknown() -> None:
     assert set(names(settled(made, gpu_entity("GPU-0")))) == {"unknown"}
 
 
+def test_the_time_of_a_lost_gpu_is_not_idle_time_of_the_machine() -> None:
+    pair = {
+        "GPU-0": gpu("GPU-0", kernel_active_ratio=1.0, dram_active_ratio=0.7, tensor_active_ratio=0.1),
+        "GPU-1": gpu("GPU-1", state="lost"),
+    }
+    labels = settled(intervals([None] * 3, gpus=[pair] * 3), HOST)
+    assert {label.phase.busy_ratio for label in labels} == {1.0}
+    assert "demand" not in labels[-1].bottleneck.shares
+
+
 def test_a_machine_with_nothing_to_watch_is_unknown() -> None:
     labels = settled(intervals([None] * 3), HOST)
     assert set(names(labels)) == {"unknown"}
@@ -225,3 +235,23 @@ def test_shares_and_errors_are_ratios_and_prefill_never_exceeds_busy_time(histor
         for ratio in (phase.prefill_share, phase.busy_ratio, phase.error):
             assert ratio is None or 0.0 <= ratio <= 1.0
         assert sum(label.bottleneck.shares.values()) == pytest.approx(1.0, abs=0.01) or not label.bottleneck.shares
+
+
+def test_the_longest_of_several_waits_that_end_together_tells_how_far_the_work_reaches_back() -> None:
+    three = reading(
+        prompt_tokens_computed=2200.0, generation_tokens=3.0, first_tokens=3.0, steps=3.0, ttft=ttft_of(6.6, 0.6, 0.6)
+    )
+    labels = settled(intervals([reading()] * 12 + [three] + [reading()] * 12))
+    assert names(labels)[7:13] == ["prefill"] * 6
+    assert set(names(labels)[:6]) == {"idle"}
+
+
+def test_silence_before_a_prompt_that_is_still_under_way_when_it_settles_is_unknown_and_not_idle() -> None:
+    under_way = [reading()] * 5 + [reading(requests_running=1.0)] * 10
+    labels = settled(intervals([reading()] * 12 + under_way + [prompt_landed(3000, 14.0)]))
+    assert "idle" not in names(labels)[12:17]
+
+
+def test_an_engine_that_was_mute_for_longer_than_labels_wait_is_not_called_idle_in_silence() -> None:
+    made = intervals([reading()] * 15 + [prompt_landed(3000, 14.6, requests_running=0.0)] + [reading()] * 15)
+    assert set(names(settled(made))[17:]) == {"unknown"}

@@ -13,6 +13,7 @@ from itertools import accumulate
 from benchmarks.phasebench.simulator import Done
 
 TTFT_BOUNDS = (.001, .005, .01, .02, .04, .06, .08, .1, .25, .5, .75, 1., 2.5, 5., 7.5, 10., 20., 40., 80.)  # fmt: skip
+ITL_BOUNDS = (.01, .025, .05, .075, .1, .15, .2, .3, .4, .5, .75, 1., 2.5, 5., 7.5, 10., 20., 40., 80.)  # fmt: skip
 _LABELS = 'engine="0",model_name="simulated"'
 BLOCK_TOKENS = 16
 
@@ -29,6 +30,8 @@ class Publisher:
         self._ended = self._preempted = 0
         self._ttft_sum = 0.0
         self._ttft = [0] * (len(TTFT_BOUNDS) + 1)
+        self._itl_sum = 0.0
+        self._itl = [0] * (len(ITL_BOUNDS) + 1)
         self._last: Done | None = None
 
     def page(self, at: float) -> str:
@@ -47,6 +50,9 @@ class Publisher:
             self._ttft[bisect_left(TTFT_BOUNDS, waited)] += 1
         output = step.decode + len(step.finished_prompts) + step.resumed
         self._generated += output
+        if step.decode:
+            self._itl_sum += step.token_gaps
+            self._itl[bisect_left(ITL_BOUNDS, step.token_gaps / step.decode)] += step.decode
         self._with_output += output > 0
         self._ended += step.ended
         self._preempted += step.preempted
@@ -64,6 +70,8 @@ class Publisher:
             ("num_preemptions_total", self._preempted),
             ("time_to_first_token_seconds_sum", self._ttft_sum),
             ("time_to_first_token_seconds_count", self._first),
+            ("inter_token_latency_seconds_sum", self._itl_sum),
+            ("inter_token_latency_seconds_count", sum(self._itl)),
         ]
         if self._with_steps:
             samples.append(("iteration_tokens_total_count", self._with_output))
@@ -71,8 +79,13 @@ class Publisher:
             yield f"vllm:{name}{{{_LABELS}}} {float(value)!r}"
         yield f'vllm:prompt_tokens_by_source_total{{{_LABELS},source="local_compute"}} {float(self._computed)!r}'
         yield f'vllm:prompt_tokens_by_source_total{{{_LABELS},source="local_cache_hit"}} {float(self._cached)!r}'
-        bounds = [*(f"{bound!r}" for bound in TTFT_BOUNDS), "+Inf"]
-        for bound, reached in zip(bounds, accumulate(self._ttft), strict=True):
-            yield f'vllm:time_to_first_token_seconds_bucket{{{_LABELS},le="{bound}"}} {float(reached)!r}'
+        yield from _buckets("time_to_first_token_seconds", TTFT_BOUNDS, self._ttft)
+        yield from _buckets("inter_token_latency_seconds", ITL_BOUNDS, self._itl)
         blocks = self._kv_tokens // BLOCK_TOKENS
         yield f'vllm:cache_config_info{{block_size="{BLOCK_TOKENS}",engine="0",num_gpu_blocks="{blocks}"}} 1.0'
+
+
+def _buckets(name: str, limits: Sequence[float], counts: Sequence[int]) -> Iterator[str]:
+    bounds = [*(f"{limit!r}" for limit in limits), "+Inf"]
+    for bound, reached in zip(bounds, accumulate(counts), strict=True):
+        yield f'vllm:{name}_bucket{{{_LABELS},le="{bound}"}} {float(reached)!r}'

@@ -45,6 +45,7 @@ class Truth:
     generated: float
     decode_steps: float
     first_tokens: float
+    kv_seconds: float
 
     @property
     def share(self) -> float | None:
@@ -80,10 +81,18 @@ class Row:
 def truths(steps: Sequence[Done], interval: float, seconds: float) -> list[Truth]:
     """The simulation cut into intervals; a step that crosses an edge is divided in proportion."""
     count = int(seconds / interval)
-    sums = [[0.0] * 6 for _ in range(count)]
+    sums = [[0.0] * 7 for _ in range(count)]
     for step in steps:
         took = step.end - step.start
-        values = (took, step.prefill_seconds, step.prefill_tokens, step.decode, 1.0 if step.decode else 0.0, 0.0)
+        values = (
+            took,
+            step.prefill_seconds,
+            step.prefill_tokens,
+            step.decode,
+            1.0 if step.decode else 0.0,
+            0.0,
+            step.kv_usage * took,
+        )
         index = int(step.start / interval)
         while index < count and index * interval < step.end:
             part = min(step.end, (index + 1) * interval) - max(step.start, index * interval)
@@ -115,7 +124,7 @@ def _intervals(
     steps: Sequence[Done], true: list[Truth], limits: Limits, interval: float, inputs: Inputs
 ) -> Iterator[Interval]:
     if inputs == "exact":
-        yield from _exact(true, interval)
+        yield from _exact(true, limits, interval)
         return
     with_steps = inputs in ("pages", "no-busy")
     with_gpu = inputs in ("pages", "no-steps")
@@ -140,7 +149,7 @@ def _intervals(
             yield replace(one, gpus={_GPU: gpu}, engines=engines)
 
 
-def _exact(true: list[Truth], interval: float) -> Iterator[Interval]:
+def _exact(true: list[Truth], limits: Limits, interval: float) -> Iterator[Interval]:
     for index, one in enumerate(true):
         reading = EngineReading(
             endpoint=_ENDPOINT,
@@ -150,6 +159,8 @@ def _exact(true: list[Truth], interval: float) -> Iterator[Interval]:
             prompt_tokens_computed=one.prompt_tokens,
             generation_tokens=one.generated + one.first_tokens,
             first_tokens=one.first_tokens,
+            kv_cache_usage_ratio=one.kv_seconds / one.busy if one.busy else 0.0,
+            kv_cache_tokens=float(limits.kv_tokens),
             decode_steps=one.decode_steps,
             requests_running=1.0 if one.busy else 0.0,
             gpus=(_GPU,),

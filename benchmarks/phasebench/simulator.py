@@ -33,6 +33,7 @@ class Sequence:
     computed: int
     generated: int = 0
     first_token: float | None = None
+    last_token: float = 0.0
 
     @property
     def context(self) -> int:
@@ -49,6 +50,7 @@ class Done:
 
     `finished_prompts` holds (prompt tokens, cached tokens, seconds to first token) of every prompt
     whose last part was computed; `resumed` counts preempted sequences whose prompt was computed again.
+    `token_gaps` are seconds since the previous token, summed over the decoding sequences.
     """
 
     start: float
@@ -63,6 +65,7 @@ class Done:
     ended: int = 0
     preempted: int = 0
     resumed: int = 0
+    token_gaps: float = 0.0
 
 
 def simulate(requests: Iterable[Request], tables: KernelTables, limits: Limits, seconds: float) -> list[Done]:
@@ -101,10 +104,13 @@ def _step(now: float, waiting: deque[Sequence], running: list[Sequence], tables:
     done.preempted = preempted
     for one in decoding:
         one.generated += 1
+        done.token_gaps += done.end - one.last_token
+        one.last_token = done.end
     for one, tokens in parts:
         one.computed += tokens
         if one.is_decoding:
             one.generated += 1
+            one.last_token = done.end
             if one.first_token is None:
                 one.first_token = done.end
                 wait = done.end - one.request.arrival

@@ -1,25 +1,47 @@
-"""Measured kernel times, and what one engine step costs by them.
+"""Measured times, and what one engine step costs by them.
 
-A table directory holds `dense.csv` (layer, tokens, time_us), `attention.csv` (prefill_chunk,
-kv_prefill, n_decode, kv_decode, time_us) and `per_sequence.csv` (layer, sequences, time_us), as
+A directory of kernel tables holds `dense.csv` (layer, tokens, time_us), `attention.csv`
+(prefill_chunk, kv_prefill, n_decode, kv_decode, time_us), `per_sequence.csv` (layer, sequences,
+time_us) and, for a mixture of experts, `moe.csv` (tokens, activated_experts, time_us), as
 LLMServingSim publishes them. A step's time is the sum of its kernels over all layers; attention is
 interpolated between measured points.
+
+A DistServe profile holds, for each model and tensor parallelism, fits to whole steps: prefill
+milliseconds = a + b * tokens + c * tokens^2, decode milliseconds = a + b * context tokens + c * batch.
 """
 
 from __future__ import annotations
 
 import csv
+import json
+import re
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import product
 from pathlib import Path
+from typing import Any, Protocol
+
+from collectors.gpu.peaks import Peaks, peaks
 
 _ONCE = frozenset({"embedding", "final_layernorm"})
 _TWICE = frozenset({"layernorm"})
-_LAYERS = {"Llama-3.1-8B": 32, "Llama-3.1-70B": 80}
+_LAYERS = {
+    "Llama-3.1-8B": 32, "Llama-3.1-70B": 80, "Llama-3.2-1B": 16, "Llama-3.2-3B": 28, "Qwen3-8B": 36, "Qwen3-14B": 40,
+    "Qwen3-32B": 64, "Qwen3-30B-A3B": 48, "Mixtral-8x7B-v0.1": 32, "Phi-mini-MoE-instruct": 32,
+}  # fmt: skip
+"""Transformer blocks by the model's name; a longer name that begins with one of these has as many."""
 _DEFAULT_LAYERS = 32
+_EXPERTS = {"Qwen3-30B-A3B": (128, 8), "Mixtral-8x7B-v0.1": (8, 2), "Phi-mini-MoE-instruct": (16, 2)}
+"""Experts of a layer, and how many of them a token visits."""
+_BILLIONS = re.compile(r"(\d+(?:\.\d+)?)B(?:-A(\d+(?:\.\d+)?)B)?", re.IGNORECASE)
+_CARDS = {
+    "RTXPRO6000": "NVIDIA RTX PRO 6000 Blackwell Server Edition", "RTX4090": "NVIDIA GeForce RTX 4090",
+    "RTX3090": "NVIDIA GeForce RTX 3090", "A6000": "NVIDIA RTX A6000", "H100": "NVIDIA H100 80GB HBM3",
+    "A100": "NVIDIA A100-SXM4-80GB", "H200": "NVIDIA H200", "L4": "NVIDIA L4", "L40S": "NVIDIA L40S",
+}  # fmt: skip
+"""What a driver calls the cards that tables are named after."""
 
 Point = tuple[float, float, float, float]
 
@@ -38,12 +60,104 @@ class Step:
     decode_context: float
 
 
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What stands on the data sheets of one table's GPUs and model: for the baselines, and as NVML would tell.
+
+    `parameters` are those a token visits; None where the name of the model does not tell. `count` is the
+    tensor parallelism.
+    """
+
+    peaks: Peaks
+    parameters: float | None
+    count: int
+
+
+class StepTimes(Protocol):
+    """Something that knows what an engine step costs."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def card(self) -> Card: ...
+
+    def seconds(self, step: Step) -> float: ...
+
+
+def find_tables(data: Path) -> Iterator[tuple[str, Callable[[], StepTimes]]]:
+    """Every table under a data directory by its name GPU/MODEL/tpN, to be read when it is called."""
+    for path in sorted((data / "llmservingsim" / "perf").glob("**/tp*/attention.csv")):
+        yield _table_name(path.parent), partial(KernelTables, path.parent)
+    for path in sorted((data / "distserve").glob("*.json")):
+        profile = json.loads(path.read_text())
+        for model, by_parallelism in profile.items():
+            for parallelism, fits in by_parallelism.items():
+                # profiler-a100-80g.vllm.json: the card, and the engine that was profiled
+                card, engine = path.stem.removeprefix("profiler-").split(".")
+                name = f"{card.split('-')[0].upper()}-{engine}/{model.split('/')[-1]}/tp{parallelism}"
+                yield name, partial(FittedSteps, name, fits)
+
+
+def _table_name(directory: Path) -> str:
+    """GPU/MODEL/tpN, without an organisation before the model or a number format after it."""
+    parts = directory.parts[directory.parts.index("perf") + 1 :] if "perf" in directory.parts else directory.parts[-3:]
+    gpu, *middle, parallelism = parts
+    model = next((part for part in reversed(middle) if _BILLIONS.search(part) or "-" in part), middle[-1])
+    return f"{gpu}/{model}/{parallelism}"
+
+
+def _card(name: str) -> Card:
+    gpu, model, parallelism = name.split("/")
+    billions = _BILLIONS.search(model)
+    visited = billions.group(2) or billions.group(1) if billions else None
+    return Card(
+        peaks(_CARDS.get(gpu.removesuffix("-vllm").removesuffix("-distserve"))),
+        float(visited) * 1e9 if visited else None,
+        int(parallelism.removeprefix("tp")),
+    )
+
+
+def _of_model(table: Mapping[str, Any], model: str) -> Any:
+    return next((value for known, value in table.items() if model.startswith(known)), None)
+
+
+class FittedSteps:
+    """Seconds of an engine step by fits to whole steps. A mixed step reads the weights once, not twice."""
+
+    def __init__(self, name: str, fits: Mapping[str, Any]) -> None:
+        self.name = name
+        self.card = _card(name)
+        self._prefill: Sequence[float] = fits["prefill"]
+        self._small: Sequence[float] = fits["decoding_smallbs"]
+        self._large: Sequence[float] = fits["decoding_largebs"]
+        self._threshold: float = fits["decoding_large_small_bs_threshold"]
+
+    def seconds(self, step: Step) -> float:
+        prefill = decode = 0.0
+        fixed = [self._prefill[0]] if step.prefill else []
+        if step.prefill:
+            tokens, before = step.prefill, step.prefill_context
+            squares = tokens * (tokens + 2 * before)
+            prefill = self._prefill[0] + self._prefill[1] * tokens + max(0.0, self._prefill[2]) * squares
+        if step.decode:
+            a, b, c = self._large if step.decode > self._threshold else self._small
+            decode = a + b * step.decode * step.decode_context + c * step.decode
+            fixed.append(a)
+        return (prefill + decode - (min(fixed) if len(fixed) > 1 else 0.0)) * 1e-3
+
+
 class KernelTables:
     """Seconds of an engine step by measured kernels."""
 
     def __init__(self, directory: Path) -> None:
-        self.name = "/".join(directory.parts[-3:])
-        self._layers = _LAYERS.get(directory.parts[-2], _DEFAULT_LAYERS)
+        self.name = _table_name(directory)
+        self.card = _card(self.name)
+        model = self.name.split("/")[1]
+        self._layers: int = _of_model(_LAYERS, model) or _DEFAULT_LAYERS
+        self._experts: tuple[int, int] | None = _of_model(_EXPERTS, model)
+        moe = directory / "moe.csv"
+        self._moe = _expert_times(moe) if moe.exists() else {}
         self._dense = _curves(directory / "dense.csv", "tokens")
         self._per_sequence = _curves(directory / "per_sequence.csv", "sequences")
         self._attention = _points(directory / "attention.csv")
@@ -61,9 +175,25 @@ class KernelTables:
                 once += time
             else:
                 layer += time * (2 if name in _TWICE else 1)
+        layer += self._expert_time(tokens)
         sequences = step.decode + (1 if step.prefill else 0)
         once += sum(_along(curve, sequences) for curve in self._per_sequence.values())
         return (self._layers * (layer + self._attention_time(step)) + once) * 1e-6
+
+    def _expert_time(self, tokens: int) -> float:
+        """The experts of one layer, as many of them active as so many tokens visit on average."""
+        if not self._moe:
+            return 0.0
+        most = max(max(curve)[0] for curve in self._moe.values())
+        count, visited = self._experts or (int(most), 1)
+        active = count * (1.0 - (1.0 - visited / count) ** tokens)
+        sizes = sorted(self._moe)
+        low = sizes[max(0, bisect_right(sizes, tokens) - 1)]
+        high = sizes[min(len(sizes) - 1, bisect_right(sizes, tokens))]
+        below, above = _along(self._moe[low], active), _along(self._moe[high], active)
+        if low == high:
+            return below * max(1.0, tokens / low)
+        return below + (above - below) * (tokens - low) / (high - low)
 
     def _attention_time(self, step: Step) -> float:
         point = (float(step.prefill), step.prefill_context, float(step.decode), step.decode_context)
@@ -119,14 +249,30 @@ def _curves(path: Path, axis: str) -> Mapping[str, list[tuple[float, float]]]:
     return curves
 
 
-def _points(path: Path) -> dict[Point, float]:
+def _expert_times(path: Path) -> dict[int, list[tuple[float, float]]]:
+    """By tokens: microseconds by active experts, without expert parallelism."""
+    times: dict[int, list[tuple[float, float]]] = {}
     with path.open(newline="") as file:
-        return {
-            (float(r["prefill_chunk"]), float(r["kv_prefill"]), float(r["n_decode"]), float(r["kv_decode"])): float(
-                r["time_us"]
-            )
-            for r in csv.DictReader(file)
-        }
+        for row in csv.DictReader(file):
+            if row.get("ep", "1") == "1":
+                times.setdefault(int(row["tokens"]), []).append(
+                    (float(row["activated_experts"]), float(row["time_us"]))
+                )
+    for curve in times.values():
+        curve.sort()
+    return times
+
+
+def _points(path: Path) -> dict[Point, float]:
+    """Attention by prompt part, its context, sequences and theirs; kernels of one step are added up."""
+    points: dict[Point, float] = {}
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            if row.get("decode_q_len", "1") in ("", "0", "1"):
+                chunk, before = float(row["prefill_chunk"]), float(row["kv_prefill"])
+                point = (chunk, before, float(row["n_decode"]), float(row["kv_decode"]))
+                points[point] = points.get(point, 0.0) + float(row["time_us"])
+    return points
 
 
 def _along(curve: list[tuple[float, float]], at: float) -> float:

@@ -95,6 +95,9 @@ class Hardware(NamedTuple):
         return step * cache / self.kv_tokens / weights
 
 
+UNKNOWN_HARDWARE = Hardware()
+
+
 class Window(NamedTuple):
     """Sums over one busy window.
 
@@ -162,7 +165,7 @@ class Calibration:
 
     windows: deque[Window] = field(default_factory=lambda: deque(maxlen=MAX_WINDOWS))
     model: CostModel = UNCALIBRATED
-    hardware: Hardware = Hardware()
+    hardware: Hardware = UNKNOWN_HARDWARE
     _open: list[float] = field(default_factory=lambda: [0.0] * len(Window._fields))
     _since_fit: int = 0
     _flops: float = 0.0
@@ -240,7 +243,7 @@ def _misfit(rows: Sequence[Window], model: CostModel) -> float:
     return float((squares / len(rows)) ** 0.5)
 
 
-def fit(windows: Iterable[Window], hardware: Hardware = Hardware()) -> CostModel:
+def fit(windows: Iterable[Window], hardware: Hardware = UNKNOWN_HARDWARE) -> CostModel:
     """The cost model of some windows; `UNCALIBRATED` when there are too few of them."""
     rows = list(windows)
     if len(rows) < MIN_WINDOWS:

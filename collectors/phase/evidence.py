@@ -64,6 +64,7 @@ class Observation:
     busy: float | None = None
     busy_source: str | None = None
     ttft_mean: float | None = None
+    ttft_longest: float | None = None
 
     @property
     def is_heard(self) -> bool:
@@ -137,6 +138,7 @@ def observe(interval: Interval, reading: EngineReading, before: Observation | No
         busy=min(busy, seconds) if busy is not None else None,
         busy_source=source,
         ttft_mean=reading.ttft.mean if reading.ttft is not None else None,
+        ttft_longest=reading.ttft.longest if reading.ttft is not None else None,
     )
 
 
@@ -304,4 +306,5 @@ def _scaled(source: Observation, place: Observation, share: float, seconds: floa
         busy=part(source.busy),
         busy_source=source.busy_source,
         ttft_mean=source.ttft_mean,
+        ttft_longest=source.ttft_longest,
     )

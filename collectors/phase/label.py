@@ -71,6 +71,8 @@ class _EngineTrack:
     pending: deque[Observation] = field(default_factory=deque)
     splits: list[Split] = field(default_factory=list)
     flows: Flows = field(default_factory=Flows)
+    mute_until: int = 0
+    """Up to when (wall, ns) silence is not taken for idleness: a prompt was lately computed in longer silence."""
 
     @property
     def newest(self) -> Observation | None:
@@ -79,6 +81,7 @@ class _EngineTrack:
         return heard or self.last_settled
 
     def push(self, seen: Observation, duration: float) -> None:
+        earlier = tuple(self.pending)
         silent = list(takewhile(lambda one: one.missing, reversed(self.pending)))
         if silent and not seen.missing and seen.seconds > 1.5 * duration:
             parts = spread({one.sequence: one for one in reversed(silent)}, seen)
@@ -88,6 +91,8 @@ class _EngineTrack:
         else:
             self.pending.append(seen)
         self.last_seen = seen.end
+        if (seen.ttft_longest or 0.0) > SETTLE_SECONDS and not any(one.moved or one.running for one in earlier):
+            self.mute_until = seen.end + int(_FORGET_SECONDS * _NANO)
         self.resplit()
 
     def resplit(self) -> None:
@@ -113,6 +118,8 @@ class _EngineTrack:
         """Takes the oldest interval out, learns from it, and gives its final seconds."""
         seen = self.pending[0]
         one = split_first(self.pending, self.calibration.model) if final else self.splits[0]
+        if one.evidence == ("silence",) and seen.end < self.mute_until:
+            one = one._replace(idle=0.0, unknown=seen.seconds, evidence=(), error=1.0)
         spent = self.spent(one, seen)
         model = self.calibration.model
         self._learn(seen, one)
@@ -404,6 +411,7 @@ class Labeller:
                     "flows": track.flows.to_json(),
                     "previous": track.previous,
                     "watched_seconds": track.watched_seconds,
+                    "mute_until": track.mute_until,
                     "last_seen": track.settled_to or track.last_seen,
                     "running": track.last_settled.running if track.last_settled else None,
                     "missing": track.last_settled.missing if track.last_settled else True,
@@ -425,10 +433,11 @@ class Labeller:
             sequence = int(state["next_sequence"]) - 1
             last = Observation(sequence, engine["last_seen"], 1.0, engine["missing"], running=engine["running"])
             self._engines[(engine["endpoint"], engine["engine_index"])] = _EngineTrack(
-                Calibration.from_json(engine["calibration"]),
-                engine["previous"],
-                engine["watched_seconds"],
-                last,
-                engine["last_seen"],
+                calibration=Calibration.from_json(engine["calibration"]),
+                previous=engine["previous"],
+                watched_seconds=engine["watched_seconds"],
+                last_settled=last,
+                settled_to=engine["last_seen"],
                 flows=Flows(*engine["flows"]),
+                mute_until=engine["mute_until"],
             )

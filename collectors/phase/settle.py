@@ -77,6 +77,8 @@ class _Draft:
     """Idle stretches measured by a GPU, whose figures trail by some tenths of a second."""
     claimed: float = 0.0
     reached: float = 0.0
+    precedes_prompt: bool = False
+    """Silent, and what follows in silence is a prompt under way whose beginning is not told yet."""
 
     @property
     def room(self) -> float:
@@ -113,7 +115,20 @@ def _drafts(pending: Sequence[Observation], model: CostModel) -> list[_Draft]:
     _move_late_idle(drafts, model)
     for index in range(len(drafts)):
         _reach_back(drafts, index, model)
+    _look_ahead(drafts)
     return drafts
+
+
+def _look_ahead(drafts: list[_Draft]) -> None:
+    """Silence is not idle when a request turns out to run while nothing lands: its prompt may have begun in it."""
+    under_way = False
+    for draft in reversed(drafts):
+        seen = draft.seen
+        if seen.missing or seen.moved:
+            under_way = False
+        elif seen.running and draft.claimed == draft.reached == 0.0:
+            under_way = True
+        draft.precedes_prompt = under_way
 
 
 def _is_heard(later: float) -> bool:
@@ -176,7 +191,7 @@ def _reach_back(drafts: list[_Draft], landed: int, model: CostModel) -> None:
     elif seen.prompt and model.knows_prefill:
         _claim(drafts, landed, model.prefill_seconds(seen.prompt))
     if seen.ttft_mean is not None and seen.first and seen.prompt != 0:  # None: prompts are not counted as they land
-        _cover(drafts, landed, seen.ttft_mean, seen.first)
+        _cover(drafts, landed, seen.ttft_mean, max(seen.ttft_mean, seen.ttft_longest or 0.0), seen.first)
 
 
 def _claim(drafts: list[_Draft], landed: int, seconds: float) -> None:
@@ -191,15 +206,15 @@ def _claim(drafts: list[_Draft], landed: int, seconds: float) -> None:
         seconds -= part
 
 
-def _cover(drafts: list[_Draft], landed: int, mean: float, count: float) -> None:
+def _cover(drafts: list[_Draft], landed: int, mean: float, longest: float, count: float) -> None:
     """Time a request waited for its first token: the engine was not idle then.
 
     A first token lands somewhere in its interval, on average in the middle of it; several in one
-    interval cover it one after the other.
+    interval cover it one after the other. Before it, the one that waited longest counts.
     """
     draft = drafts[landed]
     draft.reached = min(draft.seen.seconds, max(draft.reached, mean * count))
-    remaining = mean - draft.seen.seconds / 2
+    remaining = longest - draft.seen.seconds / 2
     for earlier in reversed(drafts[:landed]):
         if remaining <= 0 or earlier.is_proven_idle:
             return
@@ -303,7 +318,7 @@ def _open_rest(draft: _Draft, prefill: float, evidence: tuple[Evidence, ...], fi
         busy = draft.busy if draft.busy is not None else seen.seconds
         more = max(0.0, busy - prefill)
         return Split(prefill + more, 0.0, rest - more, 0.0, (*evidence, "requests"), 0.10, complete=final)
-    if final and not seen.running and not seen.running_before:
+    if final and not seen.running and not seen.running_before and not draft.precedes_prompt:
         # Neither a counter nor a later first token speaks of these seconds: nothing ran.
         told: tuple[Evidence, ...] = (*evidence, "silence") if prefill > 0 else ("silence",)
         return Split(prefill, 0.0, rest, 0.0, told, 0.05, complete=True)
