@@ -21,8 +21,9 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import inf
-from statistics import median
 from typing import Any, NamedTuple
+
+from collectors.median import median
 
 WINDOW_SECONDS = 5.0
 MAX_WINDOWS = 180
