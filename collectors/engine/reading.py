@@ -10,6 +10,7 @@ from typing import Any
 from collectors.engine.catalog import ENGINES_BY_NAME, LATE, WITHIN_INTERVAL, is_wanted
 from collectors.engine.facts import Facts
 from collectors.engine.figures import Figures, Layout
+from collectors.engine.livetokens import ESTIMATE, LLAMACPP, LiveTokens
 from collectors.engine.page import PageMemo, Series, read_page
 from collectors.engine.ranks import Rank, identity, ranks
 from collectors.readings import EngineReading, field_specs
@@ -45,6 +46,7 @@ class EngineMemo(PageMemo):
     series_of_page: tuple[Series, ...] = ()
     places: tuple[_Place, ...] = ()
     graded: set[Rank] = field(default_factory=set)
+    live: LiveTokens = field(default_factory=LiveTokens)
 
 
 def new_memo() -> EngineMemo:
@@ -79,6 +81,8 @@ class EngineSnapshot:
 def snapshots(endpoint: str, text: str, arrived: float, memo: EngineMemo) -> tuple[EngineSnapshot, ...]:
     """One snapshot for each engine and rank on a page; none when no known engine is there."""
     samples = read_page(text, memo)
+    if samples and samples[0][0].name.startswith(LLAMACPP) and (total := memo.live.total(samples)) is not None:
+        samples.append((ESTIMATE, total))
     series = tuple([one for one, _ in samples])
     if series != memo.series_of_page:
         memo.series_of_page, memo.places = series, tuple(_places(series))

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from collectors.engine.catalog import ENGINES_BY_NAME, LATE, WITHIN_INTERVAL
+from collectors.engine.catalog import ENGINES_BY_NAME, UNASSURED, WITHIN_INTERVAL
 from collectors.model import Interval
 from collectors.readings import EngineReading, GpuReading
 
@@ -153,7 +153,7 @@ def _is_uncounted(reading: EngineReading) -> bool:
     if engine is None:
         return False
     rows = (row for row in engine.rows if row.field in _TELLING)
-    return all(alternative.moves in LATE for row in rows for alternative in row.alternatives)
+    return all(alternative.moves in UNASSURED for row in rows for alternative in row.alternatives)
 
 
 def without_late(reading: EngineReading) -> EngineReading:

@@ -10,6 +10,7 @@ LLAMACPP = Engine(
     prefixes=("llamacpp:", "llamacpp_"),
     model_labels=(),
     running_is_live=True,
+    also_read=("llamacpp:n_busy_slots_per_decode",),
     rows=(
         row(
             "prompt_tokens",
@@ -17,11 +18,11 @@ LLAMACPP = Engine(
         ),
         row("prompt_tokens_computed", ("llamacpp:prompt_tokens_total", "step")),
         row("prompt_tokens_cached", ("llamacpp:prompt_tokens_cached_total", "step")),
-        # tokens_predicted_total moves only when a request ends; busy slots summed over the batch
-        # computations is the live count, within 2 to 4 % of the tokens while decoding.
+        # tokens_predicted_total moves only when a request ends; collectors/engine/livetokens.py adds a total that
+        # moves with the batches computed and is set right by it.
         row(
             "generation_tokens",
-            ("llamacpp:n_busy_slots_per_decode * llamacpp:n_decode_total", "step"),
+            ("llamacpp:tokens_estimated_total", "step"),
             ("llamacpp:tokens_predicted_total", "request-end"),
         ),
         row("generation_tokens_ended", ("llamacpp:tokens_predicted_total", "request-end")),
@@ -43,7 +44,8 @@ LLAMACPP = Engine(
     notes=(
         "The page needs `--metrics`. It has no latencies and no model name.",
         "Numbers have six digits: past a million a counter moves in steps of ten and more.",
-        "`generation_tokens` is a live count within a few percent; `generation_tokens_ended` is exact.",
+        "`generation_tokens` (`tokens_estimated_total`, which phasetop makes itself) is estimated from the slots busy "
+        "in each batch, and set right by the exact count when requests end: from one rest to the next it is exact.",
         "Pages of 2024 and 2025 count no cached tokens; KV-cache usage went in May 2025. In 2025 a page may be held "
         "back until the batch being computed is done.",
         "Its `*_tokens_seconds` gauges restart at every read by anybody and are not used.",

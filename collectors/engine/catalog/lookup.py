@@ -54,7 +54,7 @@ class Catalog:
 
 def sample_names(engine: Engine) -> frozenset[str]:
     """Every sample name an engine's table reads."""
-    names = {selector.name for selector in engine.markers}
+    names = {*engine.also_read, *(selector.name for selector in engine.markers)}
     for row in engine.rows:
         names.update(_row_names(row))
     return frozenset(names)

@@ -16,10 +16,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Moves = Literal["step", "first-token", "admission", "request-end", "report", "log", "constant"]
+Moves = Literal["step", "first-token", "admission", "request-end", "report", "log", "record", "constant"]
 """When a series advances: every engine step; when a request gets its first token; when it is
 accepted or scheduled; when it ends; when the engine's statistics are collected, which may wait for
-some request to end; at the engine's own reporting interval; never."""
+some request to end; at the engine's own reporting interval; at every engine step too, but only where
+the configuration has its records of them read; never."""
 
 MOVES: Mapping[Moves, str] = {
     "step": "at every engine step",
@@ -28,11 +29,15 @@ MOVES: Mapping[Moves, str] = {
     "request-end": "when a request ends",
     "report": "when the engine collects its statistics, which may wait for a request to end",
     "log": "at the engine's own reporting interval",
+    "record": "at every engine step, where the configuration has the engine's records of its steps read",
     "constant": "never",
 }
 
 LATE: frozenset[Moves] = frozenset({"request-end", "report"})
 """Moves that say nothing about the interval they are seen in: the work may be a minute old."""
+
+UNASSURED: frozenset[Moves] = LATE | {"record"}
+"""Moves by which an engine's work need not be seen as it is done: that nothing moves is no sign of rest."""
 
 WITHIN_INTERVAL: frozenset[str] = frozenset(
     {
@@ -128,6 +133,7 @@ class Engine:
     may be anybody's. `index_label` tells ranks apart. Series that differ only in a label of
     `replica_labels` repeat one count for every process of a group: the first is taken. Series with
     a value of a label in `part_labels` are parts of the one that has it empty: they are left out.
+    `also_read` are names of samples that no row reads and something else does.
     `running_is_live` says that `requests_running` = 0 really means that nothing runs (elsewhere the
     gauge is published after a step, or seldom).
     """
@@ -145,6 +151,7 @@ class Engine:
     role_label: str | None = None
     roles: Mapping[str, str] | None = None
     running_is_live: bool = False
+    also_read: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 

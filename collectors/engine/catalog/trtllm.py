@@ -20,7 +20,7 @@ TRTLLM = Engine(
         row("prompt_tokens", ("trtllm_prompt_tokens_total", "request-end")),
         row(
             "prompt_tokens_computed",
-            ("trtllm_iteration_context_tokens_total", "step"),
+            ("trtllm_iteration_context_tokens_total", "record"),
             ("trtllm_prefill_batch_tokens_sum", "report"),
             ("trtllm_prompt_tokens_total - trtllm_prompt_cached_tokens_total", "request-end"),
             ("trtllm_prompt_tokens_total", "request-end"),
@@ -31,10 +31,10 @@ TRTLLM = Engine(
         row("generation_tokens_ended", ("trtllm_generation_tokens_total", "request-end")),
         row("first_tokens", ("trtllm_time_to_first_token_seconds_count", "request-end")),
         # Totals made of its iteration statistics, where those are read (collectors/engine/iterations.py).
-        row("steps", ("trtllm_iterations_total", "step")),
-        row("decode_steps", ("trtllm_iterations_total{kind=generation}", "step")),
-        row("prefill_seconds", ("trtllm_iteration_seconds_total{kind=context}", "step")),
-        row("decode_seconds", ("trtllm_iteration_seconds_total{kind=generation}", "step")),
+        row("steps", ("trtllm_iterations_total", "record")),
+        row("decode_steps", ("trtllm_iterations_total{kind=generation}", "record")),
+        row("prefill_seconds", ("trtllm_iteration_seconds_total{kind=context}", "record")),
+        row("decode_seconds", ("trtllm_iteration_seconds_total{kind=generation}", "record")),
         # Its gauges carry the process that set them; those of processes that ended stay on the page.
         row(
             "requests_running",
