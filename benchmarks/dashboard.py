@@ -144,7 +144,7 @@ def steady(program: Program, bench: Bench, settle: float, seconds: float) -> dic
 
 def exporting(program: Program, bench: Bench, settle: float) -> dict[str, float]:
     """Figures of an exporter over two scrape intervals."""
-    port = _free_port()
+    port = free_port()
     with Watched(bench.command(program, port), bench.environment, terminal=False) as watched:
         watched.idle(settle)
         size = _scrape(port)
@@ -181,7 +181,7 @@ def pace() -> float:
     return median(once() for _ in range(21))
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
