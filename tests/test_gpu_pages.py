@@ -204,3 +204,36 @@ def test_pages_of_real_exporters_give_the_readings_they_should(name: str) -> Non
     expected = json.loads(GOLDEN.read_text())[name]
     readings = read(Path(EXPOSITIONS or "", "expositions", name).read_text())
     assert [known(reading) for reading in readings] == expected
+
+
+def test_an_error_report_on_a_page_counts_when_it_changes() -> None:
+    pages = [dcgm_page(DEV_XID_ERRORS=code, DEV_SM_CLOCK=clock) for code, clock in ((31, 1.0), (31, 2.0), (79, 3.0))]
+    assert read(*pages[:2])[0].xid_codes is None  # of whatever time
+    assert read(*pages)[0].xid_codes == "79"
+    page = GpuPage()
+    for number, text in enumerate(pages):
+        page.put(text, 100.0 + number)
+    assert [page.readings(102.0 + later, patience=3.0)[0].xid_codes for later in (0.0, 1.0)] == ["79", None]
+    assert read(dcgm_page(DEV_XID_ERROR=0), dcgm_page(DEV_XID_ERROR=13))[0].xid_codes == "13"
+
+
+def test_reasons_for_throttling_stand_in_where_no_time_is_counted() -> None:
+    (reading,) = read(dcgm_page(DEV_CLOCK_THROTTLE_REASONS=0x4 | 0x20))
+    assert (reading.throttle_power_ratio, reading.throttle_thermal_ratio) == (1.0, 1.0)
+    assert reading.throttle_hardware_ratio == 0.0
+
+
+def test_the_names_of_dcgm_4_6_are_those_of_before() -> None:
+    (reading,) = read(
+        dcgm_page(
+            DEV_BOARD_POWER_LIMIT_ENFORCED_WATTS=400,
+            DEV_GPU_TEMP_SLOWDOWN_CELSIUS=89,
+            DEV_MEMORY_MAX_OP_TEMP_CELSIUS=95,
+            DEV_ROW_REMAP_FAILED=1,
+            DEV_ROW_REMAP_UNCORRECTABLE_TOTAL=2,
+            DEV_GPU_PERSISTENCE_MODE=1,
+        )
+    )
+    assert (reading.power_limit_watts, reading.temperature_limit_celsius) == (400.0, 89.0)
+    assert (reading.memory_temperature_limit_celsius, reading.persistence_mode) == (95.0, 1.0)
+    assert (reading.row_remap_failed, reading.remapped_rows_uncorrected) == (1.0, 2.0)

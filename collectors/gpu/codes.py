@@ -50,6 +50,26 @@ _GPU_REASONS = {
 }
 
 
+# Clock event reasons, NVML's and DCGM's alike.
+_SOFTWARE_POWER_CAP = 0x4
+_HARDWARE_SLOWDOWN = 0x8
+_SOFTWARE_THERMAL = 0x20
+_HARDWARE_THERMAL = 0x40
+_POWER_BRAKE = 0x80
+
+
+def shares_of_reasons(bits: int) -> dict[str, float]:
+    """What holds the clocks down at a moment, as a share of 0 or 1, by field of GpuReading."""
+    heat = bits & (_SOFTWARE_THERMAL | _HARDWARE_THERMAL)
+    # hardware slowdown also tells of heat and of the power brake; alone it is the fast power trigger
+    hardware = bits & _POWER_BRAKE or (bits & _HARDWARE_SLOWDOWN and not bits & _HARDWARE_THERMAL)
+    return {
+        "throttle_power_ratio": float(bool(bits & _SOFTWARE_POWER_CAP)),
+        "throttle_thermal_ratio": float(bool(heat)),
+        "throttle_hardware_ratio": float(bool(hardware)),
+    }
+
+
 def gone_reason(code: int) -> str:
     """Why NVML as a whole does not work."""
     return _GONE_REASONS.get(code, f"NVML fails with code {code}")

@@ -9,7 +9,7 @@ be measured or lies outside of what is possible is not in it.
 from __future__ import annotations
 
 from collectors.gpu import fieldvalues as fv
-from collectors.gpu.codes import INVALID_ARGUMENT, gpu_reason
+from collectors.gpu.codes import INVALID_ARGUMENT, gpu_reason, shares_of_reasons
 from collectors.gpu.fieldvalues import FieldBatch
 from collectors.gpu.gpm import Gpm
 from collectors.gpu.health import Health
@@ -41,13 +41,6 @@ _MEGAHERTZ_LIMIT = 50_000.0
 _PCIE_RATE_LIMIT = 5e11
 _REFRESH_SECONDS = 0.2  # a counter of nanoseconds may run ahead of the window by one refresh of it
 _NARROW_COUNTER = 2**32
-
-# Clock event reasons, the fallback for the counters of nanoseconds.
-_SOFTWARE_POWER_CAP = 0x4
-_HARDWARE_SLOWDOWN = 0x8
-_SOFTWARE_THERMAL = 0x20
-_HARDWARE_THERMAL = 0x40
-_POWER_BRAKE = 0x80
 
 
 class Device:
@@ -276,16 +269,7 @@ class Device:
             ("nvmlDeviceGetCurrentClocksEventReasons", (self._handle,)),
             ("nvmlDeviceGetCurrentClocksThrottleReasons", (self._handle,)),
         )
-        if bits is None:
-            return {}
-        heat = bits & (_SOFTWARE_THERMAL | _HARDWARE_THERMAL)
-        # hardware slowdown also tells of heat and of the power brake; alone it is the fast power trigger
-        hardware = bits & _POWER_BRAKE or (bits & _HARDWARE_SLOWDOWN and not bits & _HARDWARE_THERMAL)
-        return {
-            "throttle_power_ratio": float(bool(bits & _SOFTWARE_POWER_CAP)),
-            "throttle_thermal_ratio": float(bool(heat)),
-            "throttle_hardware_ratio": float(bool(hardware)),
-        }
+        return {} if bits is None else shares_of_reasons(bits)
 
     def _link_rates(self, grown: Callable[[int], float | None], window: float, before: dict[int, float]) -> None:
         values = self._values

@@ -173,7 +173,7 @@ class Gpm:
         code = self._funnel.codes.get(function)
         if code in DENIED:
             self.reason = (
-                "NVML GPM is refused: run as root or with CAP_SYS_ADMIN,"
+                "NVML GPM is refused: run as root or with CAP_SYS_ADMIN (from R565 on CAP_PERFMON),"
                 " or load the driver with NVreg_RestrictProfilingToAdminUsers=0"
             )
         elif code == FUNCTION_NOT_FOUND:

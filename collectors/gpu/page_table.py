@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from collectors.gpu.codes import shares_of_reasons
+
 Combine = Literal["first", "sum", "mean", "max", "whole"]
 """How several series of one GPU make one value. `whole`: the series of the GPU itself, else the sum of its parts."""
 
@@ -93,6 +95,10 @@ def _dcgm_blank(value: float) -> bool:
     return low <= value < high or double_low <= value < double_high or value >= wide
 
 
+XID = "_xid"
+"""The last XID that came, at any time; 0 for none."""
+
+
 def _dcgm(name: str) -> str:
     return f"DCGM_FI_{name}"
 
@@ -114,6 +120,9 @@ def _dcgm_complete(values: Values) -> None:
     thermal = [values[name] for name in ("_sw_thermal", "_hw_thermal") if name in values]
     if thermal:
         values.setdefault("throttle_thermal_ratio", max(thermal))
+    if "_reasons" in values:  # what holds the clocks down at that moment, where no time is counted
+        for name, held in shares_of_reasons(int(values["_reasons"])).items():
+            values.setdefault(name, held)
 
 
 def _dcgm_renamed_utilisation(values: Values) -> None:
@@ -140,12 +149,28 @@ DCGM = Exporter(
         Row("memory_total_bytes", (_dcgm("DEV_FB_TOTAL"),), _MIB),
         Row("_free", (_dcgm("DEV_FB_FREE"),), _MIB),
         Row("_reserved", (_dcgm("DEV_FB_RESERVED"),), _MIB),
-        Row("power_watts", (_dcgm("DEV_POWER_USAGE"), _dcgm("DEV_BOARD_POWER_WATTS"))),
-        Row("power_limit_watts", (_dcgm("DEV_ENFORCED_POWER_LIMIT"), _dcgm("DEV_POWER_MGMT_LIMIT"))),
+        Row(
+            "power_watts",
+            (
+                _dcgm("DEV_POWER_USAGE"), _dcgm("DEV_BOARD_POWER_WATTS"), _dcgm("DEV_POWER_USAGE_INSTANT"),
+                _dcgm("DEV_BOARD_POWER_RAW_WATTS"),
+            ),
+        ),
+        Row(
+            "power_limit_watts",
+            (
+                _dcgm("DEV_ENFORCED_POWER_LIMIT"), _dcgm("DEV_BOARD_POWER_LIMIT_ENFORCED_WATTS"),
+                _dcgm("DEV_POWER_MGMT_LIMIT"), _dcgm("DEV_BOARD_POWER_LIMIT_REQUESTED_WATTS"),
+            ),
+        ),
         Row("energy_joules", (_dcgm("DEV_TOTAL_ENERGY_CONSUMPTION"),), 1e-3, counted=True),
         Row("temperature_celsius", (_dcgm("DEV_GPU_TEMP"), _dcgm("DEV_GPU_TEMP_CELSIUS"))),
-        Row("temperature_limit_celsius", (_dcgm("DEV_SLOWDOWN_TEMP"),)),
+        Row("temperature_limit_celsius", (_dcgm("DEV_SLOWDOWN_TEMP"), _dcgm("DEV_GPU_TEMP_SLOWDOWN_CELSIUS"))),
         Row("memory_temperature_celsius", (_dcgm("DEV_MEMORY_TEMP"), _dcgm("DEV_MEMORY_TEMP_CELSIUS"))),
+        Row(
+            "memory_temperature_limit_celsius",
+            (_dcgm("DEV_MEM_MAX_OP_TEMP"), _dcgm("DEV_MEMORY_MAX_OP_TEMP_CELSIUS")),
+        ),
         Row("sm_clock_hertz", (_dcgm("DEV_SM_CLOCK"),), 1e6),
         Row("sm_clock_max_hertz", (_dcgm("DEV_MAX_SM_CLOCK"),), 1e6),
         Row("memory_clock_hertz", (_dcgm("DEV_MEM_CLOCK"),), 1e6),
@@ -169,10 +194,23 @@ DCGM = Exporter(
         Row("nvlink_rx_bytes_per_second", (_dcgm("PROF_NVLINK_RX_BYTES"),)),
         Row("ecc_corrected_errors", (_dcgm("DEV_ECC_SBE_VOL_TOTAL"),)),
         Row("ecc_uncorrected_errors", (_dcgm("DEV_ECC_DBE_VOL_TOTAL"),)),
-        Row("remapped_rows_corrected", (_dcgm("DEV_CORRECTABLE_REMAPPED_ROWS"),)),
-        Row("remapped_rows_uncorrected", (_dcgm("DEV_UNCORRECTABLE_REMAPPED_ROWS"),)),
+        Row(
+            "remapped_rows_corrected",
+            (_dcgm("DEV_CORRECTABLE_REMAPPED_ROWS"), _dcgm("DEV_ROW_REMAP_CORRECTABLE_TOTAL")),
+        ),
+        Row(
+            "remapped_rows_uncorrected",
+            (_dcgm("DEV_UNCORRECTABLE_REMAPPED_ROWS"), _dcgm("DEV_ROW_REMAP_UNCORRECTABLE_TOTAL")),
+        ),
         Row("row_remap_pending", (_dcgm("DEV_ROW_REMAP_PENDING"),)),
-        Row("row_remap_failed", (_dcgm("DEV_ROW_REMAP_FAILURE"),)),
+        Row("row_remap_failed", (_dcgm("DEV_ROW_REMAP_FAILURE"), _dcgm("DEV_ROW_REMAP_FAILED"))),
+        Row("pcie_link_generation", (_dcgm("DEV_PCIE_LINK_GEN"),)),
+        Row("pcie_link_generation_max", (_dcgm("DEV_PCIE_MAX_LINK_GEN"),)),
+        Row("pcie_link_width", (_dcgm("DEV_PCIE_LINK_WIDTH"),)),
+        Row("pcie_link_width_max", (_dcgm("DEV_PCIE_MAX_LINK_WIDTH"),)),
+        Row("persistence_mode", (_dcgm("DEV_PERSISTENCE_MODE"), _dcgm("DEV_GPU_PERSISTENCE_MODE"))),
+        Row(XID, (_dcgm("DEV_XID_ERRORS"), _dcgm("DEV_XID_ERROR"))),
+        Row("_reasons", (_dcgm("DEV_CLOCKS_EVENT_REASONS"), _dcgm("DEV_CLOCK_THROTTLE_REASONS"))),
     ),
     _dcgm_identity,
     usual_seconds=30.0,

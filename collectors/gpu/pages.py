@@ -20,7 +20,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from collectors.engine.page import PageMemo, Series, read_page
-from collectors.gpu.page_table import EXPORTERS, NANOSECONDS_BY_HELP, OF_AN_INSTANCE, Exporter, GpuIdentity, Row, Values
+from collectors.gpu.page_table import (
+    EXPORTERS,
+    NANOSECONDS_BY_HELP,
+    OF_AN_INSTANCE,
+    XID,
+    Exporter,
+    GpuIdentity,
+    Row,
+    Values,
+)
 from collectors.gpu.peaks import PeakBook
 from collectors.median import median
 from collectors.readings import FieldSpec, GpuReading, field_specs
@@ -33,6 +42,10 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
     "count": (0.0, 2.0**48),
 }  # fmt: skip
 """By unit, what can be: the rest is garbage, and missing."""
+_INTERMEDIATE: Mapping[str, tuple[float, float]] = {
+    "_free": _LIMITS["bytes"], "_reserved": _LIMITS["bytes"], "_utilisation": (0.0, 100.0),
+    "_reasons": (0.0, 2.0**32), XID: (0.0, 9999.0),
+}  # fmt: skip
 _ROWS: Mapping[str, tuple[tuple[Exporter, Row], ...]] = {
     family: tuple((exporter, row) for exporter in EXPORTERS for row in exporter.rows if family in row.families)
     for family in {family for exporter in EXPORTERS for row in exporter.rows for family in row.families}
@@ -64,6 +77,8 @@ class _State:
     gap: float | None = None
     figures: Mapping[Key, _Figures] = field(default_factory=dict)
     values: Mapping[Key, Values] = field(default_factory=dict)
+    xids: Mapping[Key, str] = field(default_factory=dict)
+    """The error reports that are new since then."""
 
 
 class GpuPage:
@@ -130,7 +145,7 @@ class GpuPage:
             self._first = False
         figures = _figures(self.exporter, self._samples, text)
         values = {key: _values(self.exporter, one, before, key, gap) for key, one in figures.items()}
-        self._state = _State(arrived, gap, figures, values)
+        self._state = _State(arrived, gap, figures, values, _new_xids(figures, before))
         self._told = False
 
     def _reading(self, state: _State, key: Key, edge: float, stale: bool) -> GpuReading:
@@ -162,6 +177,7 @@ class GpuPage:
             dram_peak_bytes_per_second=peak.dram,
             tensor_peak_flops_per_second=peak.tensor,
             peak_source=peak.source,
+            xid_codes=None if self._told else state.xids.get(key),
             **values,
         )
 
@@ -234,12 +250,7 @@ def _combined(row: Row, parts: list[tuple[str | None, float]]) -> float:
 
 def can_be(name: str, value: float) -> bool:
     """Whether a value lies within what is possible for its field (a ratio, for fields that are only intermediate)."""
-    if name in ("_free", "_reserved"):
-        low, high = _LIMITS["bytes"]
-    elif name == "_utilisation":
-        low, high = 0.0, 100.0
-    else:
-        low, high = _LIMITS[_SPECS[name].unit] if name in _SPECS else _LIMITS["ratio"]
+    low, high = _INTERMEDIATE.get(name) or _LIMITS[_SPECS[name].unit if name in _SPECS else "ratio"]
     return low <= value <= high
 
 
@@ -258,6 +269,17 @@ def _values(exporter: Exporter, now: _Figures, before: _State | None, key: Key, 
         name: min(value, 1.0) if _SPECS[name].unit == "ratio" else value
         for name, value in values.items()
         if name in _SPECS and can_be(name, value)
+    }
+
+
+def _new_xids(figures: Mapping[Key, _Figures], before: _State | None) -> dict[Key, str]:
+    """A page has the last report only, of whatever time: new is what differs from the page before."""
+    earlier = {} if before is None else {key: one.present.get(XID) for key, one in before.figures.items()}
+    found = {key: one.present.get(XID) for key, one in figures.items()}
+    return {
+        key: f"{code:.0f}"
+        for key, code in found.items()
+        if code and earlier.get(key) is not None and code != earlier[key]
     }
 
 

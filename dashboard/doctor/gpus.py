@@ -128,6 +128,8 @@ def _each(readings: Sequence[GpuReading], notes: Mapping[str, str]) -> Iterator[
         else:
             reason = note or "GPM gives nothing"
             remedy = _EXPORTER_REMEDY if "has no GPM" in reason else None
+            if remedy and "this driver" in reason:
+                remedy = f"a newer driver where the GPU is of Hopper or newer; else {remedy}"
             yield Finding("gpu", "limited", f"{name}: kernel-active and memory-active only: {reason}", remedy)
         if reading.recovery_action not in (None, "none"):
             yield Finding("gpu", "limited", f"{name}: the driver asks for {reading.recovery_action}")
