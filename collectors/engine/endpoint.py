@@ -164,7 +164,7 @@ class Endpoint:
         if len(found) > RANKS_LIMIT:
             self._memo = new_memo()
             reason = f"its page tells of {len(found):,} engines or ranks; more than {RANKS_LIMIT} are not read"
-            return _Arrival(problem=PageProblem("blocked", reason))
+            return _Arrival(problem=PageProblem("blocked", reason, final=True))
         return _Arrival(found)
 
     def _forget_totals(self) -> None:

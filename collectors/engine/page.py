@@ -18,7 +18,7 @@ from types import MappingProxyType
 from collectors.text import clean
 
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
-_LABEL = re.compile(r'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*(?:,|(?=\}))')
+_LABEL = re.compile(r'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*=\s*"([^"\\]*+(?:\\.[^"\\]*+)*+)"\s*(?:,|(?=\}))')
 _ESCAPES = {"\\\\": "\\", '\\"': '"', "\\n": "\n"}
 _LABEL_VALUE_LIMIT = 200
 
@@ -143,6 +143,7 @@ def _first_seen(line: str, key: str, value: str, memo: PageMemo) -> tuple[Series
 
 def _split(line: str) -> tuple[str, str] | None:
     """A sample line's key and value text, whatever follows the value; None when it is no sample."""
+    line = line[: LINE_LIMIT + _VALUE_LIMIT]
     name = _NAME.match(line)
     if name is None:
         return None
