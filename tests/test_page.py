@@ -17,6 +17,7 @@ from collectors.engine.page import (
     PageMemo,
     read_page,
 )
+from collectors.text import clean
 
 names = st.from_regex(r"[a-z_:][a-z0-9_:]{0,12}", fullmatch=True)
 label_names = st.from_regex(r"[a-z_][a-z0-9_]{0,8}", fullmatch=True)
@@ -144,6 +145,11 @@ def test_separators_of_other_kinds_do_not_end_a_line() -> None:
     assert (series.name, value) == ("a", 1.0)
 
 
+def test_a_label_without_end_is_given_up_at_its_limit() -> None:
+    memo = PageMemo(everything)
+    assert as_dict(f'a{{m="{"x" * 1_000_000}"}} 1\nb{{m="{chr(92) * 999_999}"}} 2\nc 3', memo) == {("c", ()): 3.0}
+
+
 def pages() -> list[Path]:
     root = os.environ.get("PHASETOP_TEST_DATA")
     return sorted(Path(root, "expositions").glob("*.prom")) if root else []
@@ -164,3 +170,35 @@ def test_recorded_pages_read_as_the_reference_parser_reads_them() -> None:
         assert len(mine) >= 0.98 * len(expected), path.name
         compared += 1
     assert compared >= 20
+
+
+@pytest.mark.skipif(not pages(), reason="PHASETOP_TEST_DATA is not set: no recorded pages here")
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_parts_of_recorded_pages_in_any_order_and_with_any_values_read_as_the_reference_reads_them(
+    data: st.DataObject,
+) -> None:
+    text = data.draw(st.sampled_from(pages())).read_text(encoding="utf-8", errors="replace")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    if not lines:
+        return
+    start = data.draw(st.integers(0, len(lines) - 1))
+    picked = data.draw(st.permutations(lines[start : start + 12]))
+    values = st.one_of(
+        st.just("NaN"), st.just("+Inf"), st.just("-Inf"), numbers.map(repr), st.integers(0, 10**18).map(str)
+    )
+    changed = [f"{line.rpartition(' ')[0]} {data.draw(values)}" for line in picked]
+    memo = PageMemo(everything)
+    for page in ("\n".join(picked), "\n".join(changed)):
+        try:
+            expected = reference(page + "\n")
+        except ValueError:
+            continue
+        assert as_dict(page, memo) == {
+            (name, tuple((key, cleaned(value)) for key, value in labels)): value
+            for (name, labels), value in expected.items()
+        }
+
+
+def cleaned(value: str) -> str:
+    return clean(value, 200)
