@@ -105,11 +105,11 @@ def wishes(table: int, facts: Facts, *, latencies: bool = True) -> Iterator[tupl
         return
     whole = 1 + table + (facts.engines > 1)
     for name, rows in (
-        ("engines", min(2, whole)), ("detail", 3), ("engines", min(whole, 4)), ("history", 4), ("heat", 5),
-        ("detail", 4), ("engines", min(whole, 6)), ("history", 5), ("heat", 6), ("heat", 7), ("detail", 6),
-        ("history", 6), ("heat", 9), ("detail", 7), ("engines", min(whole, _MOST_TABLE_ROWS)), ("detail", 9),
-        ("history", 9), ("heat", 12), ("history", 11), ("heat", 16), ("engines", whole), ("history", 18),
-        ("heat", 26), ("history", 25),
+        ("engines", min(2, whole)), ("detail", 3), ("engines", min(whole, 4)), ("history", 3), ("heat", 4),
+        ("engines", min(whole, 6)), ("history", 4), ("heat", 5), ("detail", 4), ("history", 5), ("heat", 6),
+        ("heat", 7), ("engines", min(whole, 8)), ("detail", 6), ("history", 6), ("heat", 9), ("detail", 7),
+        ("engines", min(whole, _MOST_TABLE_ROWS)), ("detail", 9), ("history", 9), ("heat", 12), ("history", 11),
+        ("heat", 16), ("engines", whole), ("history", 18), ("heat", 26), ("history", 25),
     ):  # fmt: skip
         if latencies or name != "heat":
             # Without latencies five lines less to say about the engine, one instead of them.

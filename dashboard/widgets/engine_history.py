@@ -44,8 +44,10 @@ class EngineHistory(HistoryPanel):
         room = height - axis
         marks = room >= 8
         told = [line for line in self._lines(scene, row) if line.name != "KV" or _is_known(line, scene, columns)]
-        strip = _strip_rows(room - marks, len(told))
-        lines = self._strip(scene, row, columns, sides, strip) if strip else []
+        phases = self._columns.phases(scene.history.tracks, row.keys, columns, scene.step)
+        known = any(any(column.seconds) for column in phases)
+        strip = _strip_rows(room - marks, len(told)) if known else 0
+        lines = _strip(scene, row, phases, sides, strip) if strip else []
         if marks:
             lines.append(events_line(scene, columns, sides))
         lines += drawn(scene, told, columns, sides, room - len(lines), with_axis=False)
@@ -53,18 +55,6 @@ class EngineHistory(HistoryPanel):
             lines += [Line() for _ in range(room - len(lines))]
             lines.append(axis_line(scene, columns, sides))
         return Drawing(title, right, lines)
-
-    def _strip(self, scene: Scene, row: Row, columns: Sequence[Column], sides: Gutters, rows: int) -> list[Line]:
-        palette = scene.palette
-        own = self._columns.phases(scene.history.tracks, row.keys, columns, scene.step)
-        lines = []
-        for n, cells in enumerate(paint(own, rows, palette, cursor_column(scene, columns))):
-            name = "phase" if n == rows - 1 else ""
-            line = Line().add(f"{name:<{sides.left}}"[: sides.left], palette.dim).extend(cells)
-            if n == rows - 1:
-                line.add("  ", palette.base).extend(_phase_words(scene, row).cut(max(0, sides.right - 2)))
-            lines.append(line)
-        return lines
 
     def _lines(self, scene: Scene, row: Row) -> list[TimeLine]:
         """Most important first; latencies only of an engine that tells any."""
@@ -92,6 +82,18 @@ class EngineHistory(HistoryPanel):
             return line.add(f" {palette.glyphs.warning}" if broken else "", palette.warning)
 
         return TimeLine(LATENCY_NAMES[name], values, number)
+
+
+def _strip(scene: Scene, row: Row, phases: Sequence[Column], sides: Gutters, rows: int) -> list[Line]:
+    palette = scene.palette
+    lines = []
+    for n, cells in enumerate(paint(phases, rows, palette, cursor_column(scene, phases))):
+        name = "phase" if n == rows - 1 else ""
+        line = Line().add(f"{name:<{sides.left}}"[: sides.left], palette.dim).extend(cells)
+        if n == rows - 1:
+            line.add("  ", palette.base).extend(_phase_words(scene, row).cut(max(0, sides.right - 2)))
+        lines.append(line)
+    return lines
 
 
 def _strip_rows(room: int, lines: int) -> int:

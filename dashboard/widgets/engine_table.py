@@ -63,6 +63,10 @@ class EngineTable(Panel):
             return Drawing(title, self._right(scene, 0, len(engines)), [told])
         said = _balance_line(scene, rows if not choice.wanted else rows_of(engines), width)
         lines = self._lines(scene, rows, width, height - len(absent), said)
+        drawn = [name for name in self._names if name is not None]
+        if len(drawn) < len(rows):
+            first = next(n for n, row in enumerate(rows) if row.name == drawn[0]) + 1
+            title.add(f"  rows {first} to {first + len(drawn) - 1} of {len(rows)}", palette.text)
         shown = sum(row.ranks == 1 for row in rows)
         return Drawing(title, self._right(scene, shown, len(engines)), [*lines, *absent])
 
@@ -175,7 +179,7 @@ def _row(scene: Scene, row: Row, columns: Sequence[_Column], width: int, *, is_s
 def _columns(scene: Scene, rows: Sequence[Row], width: int) -> list[_Column]:
     """The columns that fit, in their order on screen; those that matter least go first."""
     longest = max(len(engine_name(row)) + (9 if row.ranks > 1 else 2 * row.is_rank) for row in rows)
-    name = min(_NAME[1], max(_NAME[0], width // 5), max(8, longest))
+    name = min(_NAME[1], max(_NAME[0], width // 4), max(8, longest))
     room = width - 2 - name
     kept: dict[int, _Column] = {}
     offered = list(_offered(scene, rows))
@@ -225,7 +229,7 @@ def _offered(scene: Scene, rows: Sequence[Row]) -> Iterator[tuple[int, _Column]]
 
 def _quantile_column(cells: _Cells, word: str, field: str) -> _Column:
     narrow = _Column(f"{word} p99", 10, lambda row: cells.quantiles(row, field, middle=False))
-    return _Column(f"{word} p50      p99  ", 17, lambda row: cells.quantiles(row, field), narrow=narrow)
+    return _Column(f"{word} p50    p99  ", 17, lambda row: cells.quantiles(row, field), narrow=narrow)
 
 
 class _Cells:
@@ -283,10 +287,10 @@ class _Cells:
         """p50 and p99 of the last minute, marked where more is slower than promised."""
         palette, observed = self._palette, minute(self._scene, row.keys, name)
         broken = is_broken(self._scene, row, name, observed)
-        line = quantile_cell(palette, observed, 0.5, palette.bright) if middle else Line()
-        line.add(" " * middle, palette.base).extend(
-            quantile_cell(palette, observed, 0.99, alert(palette) if broken else palette.bright)
-        )
+        line = Line().add(" " * middle, palette.base)
+        if middle:
+            line.extend(quantile_cell(palette, observed, 0.5, palette.bright))
+        line.extend(quantile_cell(palette, observed, 0.99, alert(palette) if broken else palette.bright))
         return line.add(f" {palette.glyphs.warning}" if broken else "  ", palette.warning)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 DIRECTORY = Path(__file__).with_name("goldens")
-MODULES = ("test_gpus_screen", "test_events_screen", "test_engines_screen")
+MODULES = ("test_gpus_screen", "test_events_screen", "test_engines_screen", "test_host_screen", "test_phases_screen")
 """Modules of this package with a function `goldens` that gives (name, how to draw it)."""
 
 Golden = tuple[str, Callable[[], list[str]]]
