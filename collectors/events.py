@@ -16,6 +16,8 @@ CLOCK = "clock"
 """The gap source, and the entity, of a clock that stepped and of a machine that slept."""
 
 _TOTALS = ("prompt_tokens", "generation_tokens", "steps", "requests_finished")
+_COMPARED_SECONDS = 50.0
+"""Pages up to this far apart are compared with each other, unless another process serves the later one."""
 
 
 def events_between(previous: Interval | None, current: Interval) -> tuple[Event, ...]:
@@ -43,7 +45,7 @@ def _engines(previous: Interval | None, current: Interval) -> Iterator[Event]:
             kind, text = "engine-up", f"{name} is up"
         elif now.state == "down" and before is not None and before.state != "down":
             kind, text = "engine-down", f"{name} is down: {reasons.get(now.endpoint, 'nobody answers')}"
-        elif before is not None and _started_anew(before, now):
+        elif before is not None and (_started_anew(before, now) or _came_back_anew(before, now)):
             kind, text = "engine-restart", f"{name} counts from 0 again"
         else:
             continue
@@ -55,6 +57,12 @@ def _started_anew(before: EngineReading, now: EngineReading) -> bool:
     if before.state != "ok" or now.state != "ok" or before.window_seconds is None:
         return False
     return any(getattr(before, name) is not None and getattr(now, name) is None for name in _TOTALS)
+
+
+def _came_back_anew(before: EngineReading, now: EngineReading) -> bool:
+    """A page came after a while without one, too soon after the last to be left uncompared for its age alone."""
+    known = before.age_seconds is not None and before.age_seconds < _COMPARED_SECONDS
+    return before.state in ("blocked", "stale") and now.state == "ok" and now.window_seconds is None and known
 
 
 def _gpus(previous: Interval | None, current: Interval) -> Iterator[Event]:

@@ -69,6 +69,14 @@ def test_totals_that_went_back_are_a_restart() -> None:
     assert kinds(before, interval(2, engine=engine())) == ["engine-restart"]
 
 
+def test_an_engine_that_could_not_be_read_while_it_started_anew_is_a_restart() -> None:
+    loading = interval(2, engine=engine("blocked", age_seconds=9.0))
+    assert kinds(loading, interval(3, engine=engine(prompt_tokens=None))) == ["engine-restart"]
+    assert kinds(loading, interval(3, engine=engine(window_seconds=9.0))) == []
+    # After a minute the page would not have been compared with the old one either way.
+    assert kinds(interval(2, engine=engine("blocked", age_seconds=90.0)), interval(3, engine=engine())) == []
+
+
 def test_an_engines_second_page_is_no_restart() -> None:
     first = interval(1, engine=engine())
     assert kinds(first, interval(2, engine=engine(window_seconds=1.0, generation_tokens=5.0))) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -136,29 +136,35 @@ def test_the_table_names_fields_of_a_reading_and_no_address_that_does_work() -> 
     assert not {answer.path for answer in answers} & {"/health", "/health_generate", "/metrics", "/generate"}
 
 
-def played(server: Server) -> tuple[Endpoint, FactsReader, Callable[[], EngineReading]]:
-    clock, arrived = FakeClock(), threading.Event()
-    page = httpx.MockTransport(lambda _: httpx.Response(200, stream=httpx.ByteStream(vllm_page().encode())))
-    facts = FactsReader(PAGE, server.fetcher)
-    endpoint = Endpoint(Fetcher(PAGE, transport=page, monotonic=clock.monotonic), clock, facts=facts)
-    endpoint.start(arrived)
+class Played:
+    """An endpoint of a vLLM server that is asked for its facts, edge by edge on a fake clock."""
 
-    def edge() -> EngineReading:
-        clock.advance(1.0)
-        endpoint.request(clock.monotonic())
-        while endpoint.pending():
-            assert arrived.wait(30)
-            arrived.clear()
-        (reading,), _ = endpoint.collect(clock.monotonic())
+    def __init__(self, server: Server) -> None:
+        self.clock, self.arrived, self.loading = FakeClock(), threading.Event(), False
+        facts = FactsReader(PAGE, server.fetcher, monotonic=self.clock.monotonic)
+        page = Fetcher(PAGE, transport=httpx.MockTransport(self._page), monotonic=self.clock.monotonic)
+        self.endpoint = Endpoint(page, self.clock, facts=facts)
+        self.endpoint.start(self.arrived)
+
+    def _page(self, request: httpx.Request) -> httpx.Response:
+        if self.loading:
+            return httpx.Response(503)
+        return httpx.Response(200, stream=httpx.ByteStream(vllm_page().encode()))
+
+    def edge(self, after: float = 1.0) -> EngineReading:
+        self.clock.advance(after)
+        self.endpoint.request(self.clock.monotonic())
+        while self.endpoint.pending():
+            assert self.arrived.wait(30)
+            self.arrived.clear()
+        (reading,), _ = self.endpoint.collect(self.clock.monotonic())
         return reading
 
-    return endpoint, facts, edge
 
-
-def asked_for(version: str, edge: Callable[[], EngineReading]) -> EngineReading:
+def asked_for(version: str, played: Played, after: float = 0.001) -> EngineReading:
     """The reading once the version is there; it is asked for in a thread of its own."""
     for _ in range(2000):
-        reading = edge()
+        reading = played.edge(after + 1.0)
         if reading.version == version:
             return reading
         threading.Event().wait(0.005)
@@ -167,12 +173,31 @@ def asked_for(version: str, edge: Callable[[], EngineReading]) -> EngineReading:
 
 def test_readings_hold_what_the_page_does_not_tell_and_a_new_process_is_asked_again() -> None:
     server = Server({"/version": {"version": "0.32.0"}, "/v1/models": {"data": [{"id": "other", "max_model_len": 8}]}})
-    endpoint, _, edge = played(server)
-    reading = asked_for("0.32.0", edge)
+    played = Played(server)
+    reading = asked_for("0.32.0", played)
     assert (reading.model, reading.max_length_tokens) == ("tiny", 8.0)
     assert server.asked == ["/version", "/v1/models"]
     server.answers["/version"] = {"version": "0.33.0"}
-    endpoint.restarted()
-    asked_for("0.33.0", edge)
+    played.endpoint.restarted()
+    asked_for("0.33.0", played)
     assert len(server.asked) == 4
-    endpoint.stop()
+
+
+def test_a_server_that_is_still_loading_is_not_asked() -> None:
+    server = Server({"/version": {"version": "0.32.0"}, "/v1/models": MODELS})
+    played = Played(server)
+    played.loading = True
+    for _ in range(3):
+        played.edge(20.0)
+    assert server.asked == []
+    played.loading = False
+    asked_for("0.32.0", played, 20.0)
+
+
+def test_a_server_that_told_nothing_is_asked_again_later_and_not_for_ever() -> None:
+    server = Server({})
+    played = Played(server)
+    for _ in range(30):
+        played.edge(30.0)
+        threading.Event().wait(0.01)
+    assert server.asked == ["/version", "/v1/models"] * 3

@@ -222,8 +222,9 @@ class Endpoint:
     def _reading(self, key: Key, fresh: EngineSnapshot | None, edge: float, cpu: float | None) -> EngineReading:
         previous = self._used.get(key)
         comparable = previous if previous is not None and previous.values else None
-        newest = fresh or previous
-        facts = self._facts.of(newest.engine) if self._facts is not None and newest is not None else {}
+        if self._facts is not None and fresh is not None:
+            self._facts.ask(fresh.engine)
+        facts = self._facts.known if self._facts is not None else {}
         if fresh is not None:
             return engine_reading(comparable, fresh, end=edge, cpu_seconds=cpu, facts=facts)
         return engine_reading(previous, None, end=edge, state=self._state, cpu_seconds=cpu, facts=facts)

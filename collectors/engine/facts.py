@@ -9,6 +9,7 @@ the table names is kept.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,9 @@ _KINDS = {spec.name: spec.kind for spec in field_specs(EngineReading)}
 _PAGES = ("/prometheus/metrics", "/v1/metrics", "/metrics")
 """Where metrics pages are: what stands before that is the server's own address."""
 _NAME_LIMIT = 200
+_TIMES = 3
+_AGAIN_SECONDS = 60.0
+"""A server under load may not answer in time, and one behind a gate never: it is asked so often, so far apart."""
 _UNSAID = ("", "None", "none", "unknown")
 
 Facts = Mapping[str, str | float]
@@ -131,30 +135,39 @@ def _value(field: str, document: Any, place: str) -> str | float | None:
 
 
 class FactsReader:
-    """Asks in a thread of its own, once for each start of an engine."""
+    """Asks in a thread of its own, once for each start of an engine, or a few times where it tells nothing."""
 
-    def __init__(self, page: str, fetch: Callable[[str], Fetcher]) -> None:
+    def __init__(
+        self, page: str, fetch: Callable[[str], Fetcher], *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         """`page` is the engine's metrics page; `fetch` makes the reader of a URL."""
         self._server = server_of(page)
         self._fetch = fetch
-        self._asked: str | None = None
-        self._facts: Facts = {}
+        self._monotonic = monotonic
+        self._engine: str | None = None
+        self._times = 0
+        self._again_at = 0.0
+        self.known: Facts = {}
+        """What is known by now."""
 
     def forget(self) -> None:
         """Another engine may be there now."""
-        self._asked = None
-        self._facts = {}
+        self._engine = None
+        self.known = {}
 
-    def of(self, engine: str) -> Facts:
-        """What is known by now; begins to ask when this engine has not been asked yet. Returns at once."""
-        if self._asked != engine:
-            self._asked = engine
-            self._facts = {}
-            # A daemon: a server that hangs must not keep the program from ending.
-            threading.Thread(target=self._ask, args=(engine,), name=f"facts {self._server}", daemon=True).start()
-        return self._facts
+    def ask(self, engine: str) -> None:
+        """Begin to ask the engine whose page was just read, unless it has told or is to be asked later."""
+        if engine != self._engine:
+            self._engine, self._times, self._again_at, self.known = engine, 0, 0.0, {}
+        now = self._monotonic()
+        if self.known or self._times >= _TIMES or now < self._again_at:
+            return
+        self._times += 1
+        self._again_at = now + _AGAIN_SECONDS
+        # A daemon: a server that hangs must not keep the program from ending.
+        threading.Thread(target=self._ask, args=(engine,), name=f"facts {self._server}", daemon=True).start()
 
     def _ask(self, engine: str) -> None:
         facts = read_facts(engine, self._server, self._fetch)
-        if self._asked == engine:
-            self._facts = facts
+        if self._engine == engine:
+            self.known = facts
