@@ -134,21 +134,27 @@ def _placed(reading: EngineReading) -> EngineReading:
     return replace(reading, gpus=(_GPU,))
 
 
-def outcomes(tables: KernelTables, lengths: Sequence[tuple[int, int]], seconds: float, seed: int) -> Iterator[Outcome]:
-    """Every lever, one after the other."""
+def outcomes(
+    tables: KernelTables, lengths: Sequence[tuple[int, int]], seconds: float, seed: int, levers: Sequence[str] = ("",)
+) -> Iterator[Outcome]:
+    """Every lever whose name begins with one of `levers`, one after the other."""
     requests = crowd(lengths, 40 * int(seconds), seed)
 
     def run(limits: Limits) -> list[Done]:
         return simulate(requests, tables, limits, seconds)
 
-    for few, many in ((23, 46), (32, 64), (64, 128)):
-        base = Limits(sequences=few)
-        yield _moved(f"batch {few} → {many}", base, replace(base, sequences=many), run, seconds, scale=many / few)
-    tight = Limits(sequences=256, kv_tokens=24_000)
-    yield _moved("KV cache 24k → 48k tokens", tight, replace(tight, kv_tokens=48_000), run, seconds, scale=2.0)
-    slow = Limits(sequences=32, host_gap=0.006)
-    yield _moved("host gap 6 → 0 ms", slow, replace(slow, host_gap=0.0), run, seconds, scale=1.0, gap=0.0)
-    yield from _chunks(Limits(sequences=32), run, seconds)
+    moves: list[tuple[str, Limits, Limits, float, float | None]] = [
+        (f"batch {few} → {many}", Limits(sequences=few), Limits(sequences=many), many / few, None)
+        for few, many in ((23, 46), (32, 64), (64, 128))
+    ]
+    tight, slow = Limits(sequences=256, kv_tokens=24_000), Limits(sequences=32, host_gap=0.006)
+    moves.append(("KV cache 24k → 48k tokens", tight, replace(tight, kv_tokens=48_000), 2.0, None))
+    moves.append(("host gap 6 → 0 ms", slow, replace(slow, host_gap=0.0), 1.0, 0.0))
+    for name, before, after, scale, gap in moves:
+        if name.startswith(tuple(levers)):
+            yield _moved(name, before, after, run, seconds, scale=scale, gap=gap)
+    if "prefill chunk".startswith(tuple(levers)):
+        yield from _chunks(Limits(sequences=32), run, seconds)
 
 
 def _moved(
