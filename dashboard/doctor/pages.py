@@ -21,9 +21,10 @@ _TIMEOUT_SECONDS = 5.0
 _NO_PAGE = "SGLang needs --enable-metrics, llama.cpp --metrics; else name the address of the page itself"
 
 
-def examine(config: Config) -> Iterator[Finding]:
+def examine(config: Config, discovery: Discovery | None = None) -> Iterator[Finding]:
+    """Every page configured or found, and every engine that runs and cannot be read. `discovery` is for tests."""
     yield known_engines()
-    discovery = Discovery(lambda found: None, SystemClock(), find_page=find_page)
+    discovery = discovery or Discovery(lambda found: None, SystemClock(), find_page=find_page)
     found = discovery.scan() if config.engine.discover else ()
     configured = {address_of(url) for url in config.engine.urls}
     others = [one for one in found if address_of(one.url) not in configured]
