@@ -155,7 +155,7 @@ class LiveSession:
         discovery = self._parts.discovery
         for one in discovery.unread if discovery is not None else ():
             if not one.starting and one.remedy is not None and not self._named_ports.intersection(one.ports):
-                yield SourceStatus(f"pid {one.root}", "unread", f"{one}; {one.remedy}")
+                yield SourceStatus(f"pid {one.root}", "unread", clean(f"{one.title} {one.reason}; {one.remedy}", 300))
 
     def _deliver(self, interval: Interval) -> None:
         tick = self._label(interval)

@@ -103,7 +103,7 @@ def test_a_session_says_of_an_engine_that_runs_and_cannot_be_read_why(tmp_path: 
     (line,) = lines_of(config_of(), hidden(tmp_path))
     assert (line.source, line.state) == ("pid 10", "unread")
     assert line.reason is not None
-    assert "vLLM (pid 10) listens on port 8000 in a network of its own" in line.reason
+    assert "vLLM listens on port 8000 in a network of its own" in line.reason
 
 
 def test_who_names_its_page_is_not_told_any_more(tmp_path: Path) -> None:

@@ -25,9 +25,13 @@ class Unread:
     ports: tuple[int, ...] = ()
     starting: bool = False
 
-    def __str__(self) -> str:
+    @property
+    def title(self) -> str:
         known = ENGINES_BY_NAME.get(self.engine)
-        return f"{known.title if known else self.engine} (pid {self.root}) {self.reason}"
+        return known.title if known else self.engine
+
+    def __str__(self) -> str:
+        return f"{self.title} (pid {self.root}) {self.reason}"
 
 
 def refused(launcher: Launcher, root: int) -> Unread:
