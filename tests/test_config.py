@@ -56,7 +56,10 @@ def test_no_file_at_all_gives_the_defaults() -> None:
         ),
         ('[engine]\nurls = ["ftp://a"]', 'config.toml:2: engine.urls: "ftp://a" is not a page address: only http'),
         ('[engine]\nurls = ["http://u:p@a:0"]', 'config.toml:2: engine.urls: "http://***@a:0" is not a page address'),
-        ('[engine.token_env]\n"a:1" = "a-b"', "config.toml:1: engine.token_env: must be the name of an environment variable"),
+        (
+            '[engine.token_env]\n"a:1" = "a-b"',
+            "config.toml:1: engine.token_env: must be the name of an environment variable",
+        ),
         ('[engine]\nurls = ["a:99999"]', 'config.toml:2: engine.urls: "a:99999" has no valid port'),
         ('[engine.gpus]\n"a:1" = [true]', "config.toml:1: engine.gpus: true is neither an index"),
         ('[engine.gpus]\n"a:1" = []', "config.toml:1: engine.gpus: must be a list of GPU indices or UUIDs"),

@@ -23,6 +23,8 @@ _KINDS = {spec.name: spec.kind for spec in field_specs(EngineReading)}
 _PAGES = ("/prometheus/metrics", "/v1/metrics", "/metrics")
 """Where metrics pages are: what stands before that is the server's own address."""
 _NAME_LIMIT = 200
+_ANSWER_SECONDS = 30.0
+"""A server that drips an answer in is given up after this."""
 _TIMES = 3
 _AGAIN_SECONDS = 60.0
 """A server under load may not answer in time, and one behind a gate never: it is asked so often, so far apart."""
@@ -105,7 +107,8 @@ def read_facts(engine: str, server: str, fetch: Callable[[str], Fetcher]) -> Fac
             continue
         fetcher = fetch(server + answer.path)
         try:
-            document = fetcher.fetch_json()
+            with fetcher.within(_ANSWER_SECONDS):
+                document = fetcher.fetch_json()
         except PageProblem as problem:
             if problem.status is None:
                 break  # nobody answers, or not in time: no other address will do better

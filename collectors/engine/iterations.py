@@ -20,6 +20,8 @@ from collectors.engine.scrape import Fetcher, PageProblem
 
 _RECORDS_LIMIT = 100_000
 """Steps of one answer that are looked at; the server keeps 1,000 unless told otherwise."""
+_ANSWER_SECONDS = 30.0
+"""A server that drips its records in is given up after this."""
 _MEMORY = 0.1
 """Weight of the newest step that only generated, in the mean of the latest ones."""
 
@@ -77,7 +79,8 @@ class IterationStats:
     def page(self) -> str:
         """Lines to add to the server's metrics page; none when the records could not be read. Blocks."""
         try:
-            self._totals.add(self._fetcher.fetch_json())
+            with self._fetcher.within(_ANSWER_SECONDS):
+                self._totals.add(self._fetcher.fetch_json())
         except PageProblem:
             # The lines come back counting from 0, as a page's series do that first appear: the server
             # has kept the steps meanwhile, and they are counted then.

@@ -37,7 +37,8 @@ def is_gpu_page(url: str) -> bool:
 
     fetcher = Fetcher(url, timeout=_PROBE_SECONDS)
     try:
-        return fetcher.looks_like_a_page() and exporter_of(fetcher.fetch().text) is not None
+        with fetcher.within(2 * _PROBE_SECONDS):
+            return fetcher.looks_like_a_page() and exporter_of(fetcher.fetch().text) is not None
     except PageProblem:
         return False
     finally:

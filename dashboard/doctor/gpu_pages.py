@@ -51,7 +51,8 @@ def _look_at(config: Config, url: str) -> SeenPage:
     texts: list[str] = []
     try:
         for pause in (_BETWEEN_SECONDS, 0.0):
-            seen = fetcher.fetch()
+            with fetcher.within(2 * timeout):
+                seen = fetcher.fetch()
             texts.append("\n".join(line for line in seen.text.splitlines() if not line.startswith("#")))
             if not page.put(seen.text, seen.arrived):
                 raise PageProblem("blocked", "its page holds no metrics of a known GPU exporter")
