@@ -23,6 +23,7 @@ from benchmarks.bottlenecks.recordings import Run, runs
 from collectors.bottleneck import Period, over
 from collectors.model import HOST, Interval, Label
 from collectors.phase.label import Labeller
+from collectors.phase.rules import IDLE_BELOW
 
 EXPECTED: dict[str, tuple[str, ...]] = {
     "vllm_memory_gap_h100/llama-2-13b/bs2": ("memory-bandwidth",),
@@ -85,7 +86,10 @@ def _keep(labels: dict[int, Label], settled: Iterable[Label]) -> None:
 
 
 def _runs(interval: Interval) -> bool:
-    return any(engine.requests_running for engine in interval.engines.values())
+    """Whether requests ran; by the GPU's own word where no engine was recorded."""
+    if interval.engines:
+        return any(engine.requests_running for engine in interval.engines.values())
+    return any((gpu.kernel_active_ratio or 0.0) >= IDLE_BELOW for gpu in interval.gpus.values())
 
 
 def table(rows: Iterable[Row]) -> str:

@@ -20,8 +20,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
+from benchmarks.phasebench.inputs import truths
 from benchmarks.phasebench.pages import Publisher
-from benchmarks.phasebench.scoring import truths
 from benchmarks.phasebench.simulator import Done, Limits, simulate
 from benchmarks.phasebench.tables import KernelTables
 from benchmarks.phasebench.traces import Request

@@ -55,7 +55,7 @@ class Group(NamedTuple):
     gpus: Sequence[GpuReading]
 
 
-class Hardware(NamedTuple):
+class Signals(NamedTuple):
     """The mean of each signal over the GPUs that have it; None where none has."""
 
     held: float | None
@@ -71,7 +71,7 @@ class Wall(NamedTuple):
 
     shares: Mapping[BottleneckName, float]
     basis: str
-    hardware: Hardware
+    hardware: Signals
     busy: float
     transfer: float = 0.0
 
@@ -102,25 +102,25 @@ def mean_wall(walls: Sequence[Wall]) -> Wall:
     for wall in walls:
         for name, value in wall.shares.items():
             shares[name] = shares.get(name, 0.0) + value / count
-    hardware = Hardware(*(mean(values) for values in zip(*(wall.hardware for wall in walls), strict=True)))
+    hardware = Signals(*(mean(values) for values in zip(*(wall.hardware for wall in walls), strict=True)))
     basis = "counters" if any(wall.basis == "counters" for wall in walls) else walls[0].basis
     return Wall(
         shares, basis, hardware, sum(wall.busy for wall in walls) / count, sum(wall.transfer for wall in walls) / count
     )
 
 
-def signals(gpus: Sequence[GpuReading]) -> Hardware:
+def signals(gpus: Sequence[GpuReading]) -> Signals:
     """What the GPUs say, averaged over those that say it."""
     if len(gpus) == 1:
         return _signals(gpus[0])
-    return Hardware(*(mean(values) for values in zip(*map(_signals, gpus), strict=True))) if gpus else _NOTHING
+    return Signals(*(mean(values) for values in zip(*map(_signals, gpus), strict=True))) if gpus else _NOTHING
 
 
-_NOTHING = Hardware(None, None, None, None, None, None)
+_NOTHING = Signals(None, None, None, None, None, None)
 
 
-def _signals(gpu: GpuReading) -> Hardware:
-    return Hardware(
+def _signals(gpu: GpuReading) -> Signals:
+    return Signals(
         held_down(gpu), gpu.tensor_active_ratio, gpu.dram_active_ratio, gpu_busy_ratio(gpu), gpu.memory_active_ratio,
         _link_use(gpu),
     )  # fmt: skip
@@ -237,7 +237,7 @@ def _share_busy(
     busy: float,
     group: Group,
     phase: Phase,
-    hardware: Hardware,
+    hardware: Signals,
     gpus: Sequence[GpuReading],
     costs: CostModel,
 ) -> str:
@@ -267,7 +267,7 @@ def _share_busy(
 
 
 def _use(
-    engines: Sequence[EngineReading], hardware: Hardware, gpus: Sequence[GpuReading], busy: float
+    engines: Sequence[EngineReading], hardware: Signals, gpus: Sequence[GpuReading], busy: float
 ) -> tuple[tuple[float, float] | None, str]:
     """Compute and bandwidth in use during busy time, relative to what is attainable, and who says so."""
     if busy <= 0:
