@@ -40,7 +40,7 @@ class Nvml:
     def stop(self) -> None:
         """Nothing to stop."""
 
-    def request(self) -> None:
+    def request(self, edge: float | None = None, next_at: float | None = None) -> None:
         self._asked += 1.0
         if self.source is not None:
             reading = GpuReading(uuid=DCGM_GPU, name="A100", source=self.source, kernel_active_ratio=0.9)

@@ -73,7 +73,7 @@ class Reader:
     def latest(self) -> GpuSample | None:
         return self.sample
 
-    def request(self) -> None:
+    def request(self, edge: float | None = None, next_at: float | None = None) -> None:
         self.asked += 1.0
         readings = (GpuReading(uuid="a"), GpuReading(uuid="b", index=1))
         memory = {(10, "a"): 5.0, (11, "a"): 9.0}

@@ -114,6 +114,27 @@ def test_a_sample_is_asked_for_once_and_handed_on(world: World) -> None:
     assert world.supervisor.status is None
 
 
+def test_a_sample_is_asked_for_in_advance_and_is_not_late_before_its_moment(world: World) -> None:
+    world.step()
+    world.step(READY, wanted=True)
+    assert not world.supervisor.ask_ahead(world.now + 20.0)  # one is outstanding
+    world.step(SAMPLE)
+    assert world.supervisor.ask_ahead(world.now + 20.0)
+    assert world.child.asked[-1] == {"id": 2, "at": world.now + 20.0}
+    world.step(after=20.0, wanted=True)
+    assert len(world.child.asked) == 2
+    assert world.supervisor.status is None
+    world.step(after=7.0)
+    assert world.supervisor.status == "NVML has not answered for 7 s; restarting its reader"
+
+
+def test_a_moment_that_has_passed_is_not_asked_for(world: World) -> None:
+    world.step()
+    world.step(READY)
+    assert world.supervisor.ask_ahead(world.now)
+    assert world.child.asked == []
+
+
 def test_a_wish_before_the_reader_is_ready_is_kept_and_one_during_an_answer_is_dropped(world: World) -> None:
     assert world.supervisor.step(True) == ([], False)
     world.child.inbox.append(READY)

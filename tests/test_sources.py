@@ -3,6 +3,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+import pytest
+
 from collectors.clock import FakeClock
 from collectors.gpu.feed import GpuFeed
 from collectors.gpu.sample import GpuSample
@@ -108,13 +110,15 @@ class FakeReader:
         self.sample: GpuSample | None = None
         self.status: str | None = None
         self.requests = 0
+        self.asked: list[tuple[float | None, float | None]] = []
         self.running = False
 
     def start(self, arrived: threading.Event) -> None:
         self.running = True
 
-    def request(self) -> None:
+    def request(self, edge: float | None = None, next_at: float | None = None) -> None:
         self.requests += 1
+        self.asked.append((edge, next_at))
 
     def latest(self) -> GpuSample | None:
         return self.sample
@@ -144,6 +148,35 @@ def test_a_sample_is_used_for_one_interval_with_its_age() -> None:
     assert harvest.gaps == ()
 
 
+def test_between_even_edges_the_next_one_is_told_in_advance() -> None:
+    reader = FakeReader()
+    feed = GpuFeed(reader)
+    for edge in (10.0, 10.3, 11.3, 12.3, 14.3, 15.3, 16.3):
+        feed.request(edge)
+    ahead = [next_at for _, next_at in reader.asked]
+    assert ahead == [None, None, None, pytest.approx(13.3), None, None, pytest.approx(17.3)]
+
+
+def test_a_sample_that_came_before_its_edge_was_noticed_is_not_waited_for_again() -> None:
+    reader = FakeReader()
+    feed = GpuFeed(reader)
+    feed.request(10.0)
+    reader.sample = sample(10.0)
+    feed.collect(10.0)
+    reader.sample = sample(11.001)
+    feed.request(11.0)
+    assert not feed.pending()
+    assert feed.collect(11.0).gpus[0].state == "ok"
+
+
+def test_a_lost_gpu_is_a_gap_with_its_reason() -> None:
+    reader = FakeReader()
+    feed = GpuFeed(reader)
+    lost = GpuReading(uuid="GPU-1", index=1, state="lost", note="this GPU needs a reset")
+    reader.sample = GpuSample(arrived=10.0, started=10.0, ended=10.0, readings=(lost,))
+    assert feed.collect(10.0).gaps == (Gap("gpu GPU-1", "this GPU needs a reset"),)
+
+
 def test_without_a_new_sample_the_gpu_stays_listed_as_stale_and_nothing_is_counted_twice() -> None:
     reader = FakeReader()
     feed = GpuFeed(reader)
@@ -152,8 +185,9 @@ def test_without_a_new_sample_the_gpu_stays_listed_as_stale_and_nothing_is_count
     feed.collect(10.0)
     feed.request(11.0)
     harvest = feed.collect(11.0)
+    note = "NVML has not answered for 1.0 s"
     assert harvest.gpus == (
-        GpuReading(uuid="GPU-1", index=1, name="H100", source="gpm", state="stale", age_seconds=1.0),
+        GpuReading(uuid="GPU-1", index=1, name="H100", source="gpm", state="stale", note=note, age_seconds=1.0),
     )
     assert harvest.gaps == (Gap("gpu", "NVML has not answered for 1.0 s"),)
     assert harvest.processes == {9: ("GPU-1",)}

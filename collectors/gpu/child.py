@@ -6,6 +6,7 @@
 standard input and leave on standard output (`frames.py`):
 
     parent:  {"id": 7}                                    one round, please
+             {"id": 8, "at": 4711.25}                     one at that moment of the monotonic clock
     child:   {"kind": "ready", "driver": "580.65.06"}     once, when NVML works
              {"kind": "beat"}                             still moving, at most one a second
              {"kind": "sample", "id": 7, "gpus": ...}     the round (NvmlReader.sample)
@@ -32,6 +33,7 @@ PROCESS_NAME = b"phasetop-nvml"
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _BEAT_SECONDS = 1.0
+_LONGEST_WAIT_SECONDS = 60.0
 _READ = 65536
 
 
@@ -67,12 +69,17 @@ def _serve(link: _Link, library: str | None) -> None:
     done = time.monotonic()
     link.send({"kind": "ready", "driver": reader.driver_version})
     while (request := link.receive()) is not None:
-        time.sleep(max(0.0, done + SPACING - time.monotonic()))
+        time.sleep(max(0.0, max(done + SPACING, _moment(request)) - time.monotonic()))
         started = time.monotonic()
         sample = reader.sample()
         done = time.monotonic()
         frame = {"kind": "sample", "id": request.get("id"), "started": started, "ended": done, "xids": watch.take()}
         link.send({**frame, **sample})
+
+
+def _moment(request: dict[str, Any]) -> float:
+    at = request.get("at")
+    return min(at, time.monotonic() + _LONGEST_WAIT_SECONDS) if isinstance(at, float) else 0.0
 
 
 class _Link:

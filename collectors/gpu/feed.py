@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from collectors.gpu.sample import GpuSample, joined
+from collectors.gpu.sample import EARLY_SECONDS, GpuSample, joined
 from collectors.model import Gap, GpuProcess
 from collectors.readings import GpuReading, changed
 from collectors.sources import Background, Harvest, SourceStatus
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collectors.gpu.occupants import Occupant  # loaded when there is a process to look up
 
 NAME = "gpu"
+_UNEVEN = 0.01
 _LOOK_SECONDS = 10.0
 """Between two looks at processes that are the same ones: a program may rename itself."""
 
@@ -24,7 +25,7 @@ class Reader(Protocol):
     """What is needed of `collectors.gpu.worker.GpuSource`."""
 
     def start(self, arrived: threading.Event) -> None: ...
-    def request(self) -> None: ...
+    def request(self, edge: float | None = None, next_at: float | None = None) -> None: ...
     def latest(self) -> GpuSample | None: ...
     @property
     def status(self) -> str | None: ...
@@ -58,6 +59,9 @@ class GpuFeed:
         self._fresh: GpuSample | None = None
         self._known: tuple[GpuReading, ...] = ()
         self._asked_after: GpuSample | None = None
+        self._is_answered = False
+        self._edge = 0.0
+        self._step = 0.0
 
     def start(self, arrived: threading.Event) -> None:
         self._people.start(threading.Event())  # names are not waited for: they may come an interval late
@@ -65,12 +69,19 @@ class GpuFeed:
 
     def request(self, edge: float) -> None:
         self._look()
-        self._reader.request()
+        self._is_answered = self._fresh is not None and self._fresh.started >= edge - EARLY_SECONDS
         self._asked_after = self._seen
+        self._reader.request(edge, self._next(edge))
+
+    def _next(self, edge: float) -> float | None:
+        """When the next edge will be, told from the last three when they were equally far apart."""
+        step, self._edge = edge - self._edge, edge
+        before, self._step = self._step, step
+        return edge + step if abs(step - before) <= _UNEVEN * step else None
 
     def pending(self) -> bool:
         self._look()
-        return self._seen is self._asked_after and self._reader.status is None
+        return not self._is_answered and self._seen is self._asked_after and self._reader.status is None
 
     def collect(self, edge: float) -> Harvest:
         self._look()

@@ -26,6 +26,8 @@ _AVERAGES = (
 _SOURCES = ("gpm", "nvml")
 _TABLE_ALONE = PeakBook()
 _STATES = ("ok", "lost")
+EARLY_SECONDS = 0.01
+"""A sample taken so long before a moment is still of that moment: edges and the clock of the reader are not in step."""
 _BY_INDEX = "index "
 """Stands with its number for the UUID of a GPU that never opened."""
 

@@ -117,10 +117,26 @@ class Supervisor:
         if not wanted or self._child is None or self._ready_at is None:
             return samples, False
         if self._asked_at is None:
-            self._requests += 1
-            self._asked_at = self._moved_at = now
-            self._child.send({"id": self._requests})
+            self._ask(now, {})
         return samples, True
+
+    def ask_ahead(self, at: float) -> bool:
+        """Ask for a sample to be taken at a moment to come, whatever this process is busy with then.
+
+        False while another one is outstanding; a moment that has passed is forgotten (True).
+        """
+        if self._asked_at is not None:
+            return False
+        if self._child is not None and self._ready_at is not None and at > self._clock():
+            self._ask(at, {"at": at})
+        return True
+
+    def _ask(self, at: float, when: Message) -> None:
+        """A reader that is to wait until `at` is not silent before."""
+        assert self._child is not None
+        self._requests += 1
+        self._asked_at = self._moved_at = at
+        self._child.send({"id": self._requests, **when})
 
     def seconds_to_wait(self) -> float | None:
         """How long nothing is due unless the child speaks or a sample is wanted; None for ever."""
@@ -216,7 +232,7 @@ class Supervisor:
             return []
         samples: list[Message] = []
         for message in messages:
-            self._moved_at = now
+            self._moved_at = max(now, self._moved_at)
             if message.get("kind") == "sample":
                 self._asked_at, self._trouble = None, None
                 self._worked_at = now

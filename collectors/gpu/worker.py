@@ -22,13 +22,22 @@ from collections.abc import Sequence
 from collectors.gpu.driver import driver_fingerprint
 from collectors.gpu.peaks import PeakBook
 from collectors.gpu.process import Child, ReaderProcess
-from collectors.gpu.sample import GpuSample, joined, opened, sample_of, with_lost
+from collectors.gpu.sample import EARLY_SECONDS, GpuSample, joined, opened, sample_of, with_lost
 from collectors.gpu.supervisor import DEADLINES, Deadlines, Message, Supervisor
 from collectors.readings import GpuReading
 from collectors.text import clean
 
 _LEAVE_SECONDS = 0.2
 _STOP_SECONDS = 0.6
+
+
+class _Wish:
+    """One request, told from others by being itself. `edge` as in `GpuSource.request`."""
+
+    __slots__ = ("edge",)
+
+    def __init__(self, edge: float | None) -> None:
+        self.edge = edge
 
 
 class GpuSource:
@@ -48,7 +57,9 @@ class GpuSource:
         self._latest: GpuSample | None = None
         self._handed_out = False
         self._known: dict[str, GpuReading] = {}
-        self._wanted = False
+        self._wish: _Wish | None = None
+        self._ahead: float | None = None
+        self._is_asked = False
         self._stopping = False
         self._failure: str | None = None
         self._arrived: threading.Event | None = None
@@ -68,9 +79,15 @@ class GpuSource:
             self._thread = threading.Thread(target=self._run, name="gpu-source", daemon=True)
         self._thread.start()
 
-    def request(self) -> None:
-        """Ask for one sample; dropped when one is outstanding, kept when the reader is starting."""
-        self._wanted = True
+    def request(self, edge: float | None = None, next_at: float | None = None) -> None:
+        """Ask for one sample; dropped when one is outstanding, kept when the reader is starting.
+
+        In seconds of `time.monotonic()`: `edge` is the moment it is to be of, so that one taken since then is
+        enough; `next_at` is when the next one will be asked for, where that is known: that one is
+        taken at its moment whatever this process is busy with then.
+        """
+        with self._lock:
+            self._wish, self._ahead = _Wish(edge), next_at
         self._wake()
 
     def latest(self) -> GpuSample | None:
@@ -125,13 +142,11 @@ class GpuSource:
         trouble = None
         try:
             while not self._stopping:
-                samples, done = self._supervisor.step(self._wanted)
-                if done:
-                    self._wanted = False
-                for message in samples:
-                    self._take(message)
+                came = self._step(wanted=False)
+                came |= self._grant()
+                self._look_ahead()
                 before, trouble = trouble, self._supervisor.status
-                if self._arrived is not None and (samples or trouble != before):
+                if self._arrived is not None and (came or trouble != before):
                     self._arrived.set()
                 self._wait()
         except Exception as error:  # GPUs are missing then, and the rest of the program goes on
@@ -142,6 +157,32 @@ class GpuSource:
                 os.close(self._wake_read)
                 os.close(self._wake_write)
                 self._wake_read = self._wake_write = -1
+
+    def _step(self, *, wanted: bool) -> bool:
+        """Whether a sample came."""
+        samples, self._is_asked = self._supervisor.step(wanted)
+        for message in samples:
+            self._take(message)
+        return bool(samples)
+
+    def _grant(self) -> bool:
+        """Ask for what is wished, unless it is here already. Whether a sample came meanwhile."""
+        wish, latest, came = self._wish, self._latest, False
+        if wish is None:
+            return False
+        is_here = wish.edge is not None and latest is not None and latest.started >= wish.edge - EARLY_SECONDS
+        if not is_here:
+            came = self._step(wanted=True)
+        if is_here or self._is_asked:
+            with self._lock:
+                self._wish = None if self._wish is wish else self._wish
+        return came
+
+    def _look_ahead(self) -> None:
+        ahead = self._ahead
+        if ahead is not None and self._wish is None and self._supervisor.ask_ahead(ahead):
+            with self._lock:
+                self._ahead = None if self._ahead is ahead else self._ahead
 
     def _wait(self) -> None:
         """Until the child speaks, somebody wants something, or a deadline passes."""
