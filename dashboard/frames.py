@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 NARROWEST_FRAME = 60
 LOWEST_FRAME = 16
@@ -133,11 +134,16 @@ def tiny(width: int, height: int, names: Sequence[str]) -> Arrangement:
     return Arrangement(places)
 
 
-def placed(width: int, height: int, shelves: Sequence[Shelf], *, replay: bool) -> dict[str, Place]:
+def placed(width: int, height: int, shelves: Sequence[Shelf], *, replay: bool) -> Mapping[str, Place]:
     """The places of the panels on those shelves, top down, with header, scrubber and footer around them.
 
     The last shelf gets the rows that are left over. Every cell belongs to exactly one panel.
     """
+    return _placed(width, height, tuple(shelves), replay)
+
+
+@lru_cache(maxsize=32)
+def _placed(width: int, height: int, shelves: tuple[Shelf, ...], replay: bool) -> Mapping[str, Place]:
     framed = is_framed(width, height)
     spare = rows_for_panels(width, height, replay=replay) - sum(shelf.rows + 1 for shelf in shelves)
     boxes: dict[str, tuple[int, int, int, int]] = {}

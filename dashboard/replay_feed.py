@@ -312,7 +312,7 @@ class ReplayFeed:
         window = self._surroundings()
         ticks: list[Tick] = []
         shown = False
-        for one in self._recording.ticks(here.start - 2 * window, here.start + 1 + window // 4):
+        for one in self._recording.ticks(here.start - min(2 * window, _KEPT), here.start + 1 + window // 4):
             ticks.append(one)
             if not shown and self._clock.monotonic() - began > _FIRST_LOOK_SECONDS:
                 self._deliver(Window((tick,), here.sequence, reset=True))
@@ -330,7 +330,7 @@ class ReplayFeed:
 
     def _surroundings(self) -> int:
         """Nanoseconds before the interval looked at that the screen shows, or computes quantiles over."""
-        return round((self._window + QUANTILE_SECONDS) * NANOSECONDS)
+        return min(round((self._window + QUANTILE_SECONDS) * NANOSECONDS), _KEPT)
 
     def _surround(self) -> None:
         """Reads the columns before the interval looked at, where they are not loaded."""

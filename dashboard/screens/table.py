@@ -64,11 +64,11 @@ class Entry:
 
 SCREENS = (
     Entry("1", "overview", "Overview", "dashboard.screens.overview:Overview", "the whole machine"),
-    Entry("3", "engines", "Engines", "dashboard.screens.engines:EnginesScreen", "each serving engine and rank"),
     Entry("2", "gpus", "GPUs", "dashboard.screens.gpus:GpusScreen", "each GPU, its health and its processes"),
-    Entry("v", "events", "Events", "dashboard.screens.events:EventsScreen", "what happened, and when"),
+    Entry("3", "engines", "Engines", "dashboard.screens.engines:EnginesScreen", "each serving engine and rank"),
     Entry("4", "host", "Host", "dashboard.screens.host:HostScreen", "CPUs, memory, limits, network, engine processes"),
     Entry("5", "phases", "Phases", "dashboard.screens.phases:PhasesScreen", "roofline, ledger, energy, calibration"),
+    Entry("v", "events", "Events", "dashboard.screens.events:EventsScreen", "what happened, and when"),
 )  # fmt: skip
 """6 is kept for the fleet."""
 

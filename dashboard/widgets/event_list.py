@@ -17,7 +17,7 @@ from dashboard.widgets.panel import Drawing, Panel
 from dashboard.words import place_of
 
 _DAY = 86_400 * NANOSECONDS
-_WHO = 10
+_WHO = 14
 
 
 class Chosen(Message):
@@ -108,7 +108,15 @@ def _row(scene: Scene, event: Event, width: int, *, is_selected: bool, is_long: 
         start = line.cells
         line.foreign(who(scene, event), palette.dim, _WHO, palette.glyphs.ellipsis).to(start + _WHO + 2, palette.base)
     style = palette.bright if is_selected else palette.text
-    return line.foreign(event.text, style, width - line.cells, palette.glyphs.ellipsis)
+    text = event.text if width < 50 else _without(who(scene, event), event.text)
+    return line.foreign(text, style, width - line.cells, palette.glyphs.ellipsis)
+
+
+def _without(name: str, text: str) -> str:
+    """The text without whom it is about: "GPU 3 (H100) is lost" beside "GPU 3" is "is lost"."""
+    if not text.startswith(f"{name} ("):
+        return text
+    return text.partition(")")[2].lstrip(": ") or text
 
 
 def who(scene: Scene, event: Event) -> str:

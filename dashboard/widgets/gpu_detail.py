@@ -118,8 +118,8 @@ class GpuHealth(Panel):
         for said in health(scene, gpu):
             glyph, mark, style = {
                 "bad": (palette.glyphs.critical, palette.critical, palette.strong),
-                "odd": (palette.glyphs.warning, palette.warning, palette.warning),
-                "well": (" ", palette.base, palette.text),
+                "odd": (palette.glyphs.warning, palette.warning, palette.bright),
+                "well": (" ", palette.base, palette.dim),
             }[said.level]
             for n, part in enumerate(wrap(said.text, width - 2)):
                 line = Line().add(glyph if n == 0 else " ", mark if n == 0 else palette.base).add(" ", palette.base)
@@ -160,8 +160,9 @@ def _none(scene: Scene, gpu: GpuReading) -> str:
         return "processes are not recorded"
     if gpu.state == "lost":
         return "a lost GPU does not tell"
-    newest = scene.history.newest
-    if newest is not None and newest.interval.gpu_processes and scene.mode == "inspect":
+    newest, shown = scene.history.newest, scene.tick
+    is_kept = shown is None or shown.interval.gpu_processes
+    if not is_kept and newest is not None and newest.interval.gpu_processes:
         return "processes are kept for the last minutes only"
     if gpu.source not in (None, "gpm", "nvml"):
         return "none, or an exporter's page alone tells of this GPU"

@@ -40,7 +40,11 @@ def _parts(scene: Scene) -> list[str]:
     parts = [scene.host_name] if scene.host_name else []
     if scene.tick is None:
         return parts
-    gpus = Counter(fit(short_gpu(gpu.name or "GPU"), 24) for gpu in scene.tick.interval.gpus.values())
+    there = scene.tick.interval.gpus.values()
+    gpus = Counter(fit(short_gpu(gpu.name or "GPU"), 24) for gpu in there if gpu.parent is None)
+    instances = sum(gpu.parent is not None for gpu in there)
+    if instances:
+        gpus[f"MIG instance{'s' if instances > 1 else ''}"] = instances
     parts.append(counted(gpus) if gpus else "no GPU")
     engines = list(scene.tick.interval.engines.values())
     kinds = Counter(

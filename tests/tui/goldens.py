@@ -1,6 +1,7 @@
 """Whole screens as files of text: what a test draws is compared with what somebody has looked at.
 
-`python -m tests.tui.goldens` writes them anew; look at each that changed before it is committed.
+`python -m tests.tui.goldens gpus events` writes anew those whose names begin so, and without names all;
+look at each that changed before it is committed.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ def every() -> Iterator[Golden]:
 def main() -> None:
     DIRECTORY.mkdir(exist_ok=True)
     for name, draw in every():
+        if sys.argv[1:] and not name.startswith(tuple(sys.argv[1:])):
+            continue
         path = DIRECTORY / f"{name}.txt"
         drawn = text(draw())
         if not path.exists() or path.read_text(encoding="utf-8") != drawn:
