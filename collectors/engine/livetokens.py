@@ -19,11 +19,12 @@ ESTIMATE = Series("llamacpp:tokens_estimated_total", {})
 """Stands on a page beside llama.cpp's own series."""
 _PROMPT_BATCH = 2048
 """Prompt tokens in a batch, unless the server was told otherwise."""
+# Some agents drop the `_total`.
 _NAMES = {
-    "tokens_predicted_total": "ended",
-    "n_decode_total": "batches",
+    "tokens_predicted": "ended",
+    "n_decode": "batches",
     "n_busy_slots_per_decode": "busy",
-    "prompt_tokens_total": "prompt",
+    "prompt_tokens": "prompt",
     "requests_processing": "running",
 }
 LLAMACPP = ("llamacpp:", "llamacpp_")
@@ -79,7 +80,7 @@ def _of_prompts(tokens: float, running: float) -> float:
 def _counts(samples: Iterable[tuple[Series, float]]) -> _Counts | None:
     found: dict[str, float] = {}
     for series, value in samples:
-        prefix, name = series.name[:9], series.name[9:]
-        if prefix in LLAMACPP and name in _NAMES and math.isfinite(value) and value >= 0:
+        name = series.name[9:].removesuffix("_total")
+        if series.name[:9] in LLAMACPP and name in _NAMES and math.isfinite(value) and value >= 0:
             found[_NAMES[name]] = value
     return _Counts(**found) if len(found) == len(_NAMES) else None
