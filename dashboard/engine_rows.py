@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from collectors.histogram import Histogram, merge
@@ -18,6 +19,8 @@ _SUMMED_GAUGES = frozenset((
     "requests_waiting_transfer", "requests_paused", "requests_limit", "kv_cache_tokens",
 ))  # fmt: skip
 """Gauges of which the ranks have a part each; of other numbers the common value is taken, if there is one."""
+_SPECS = field_specs(EngineReading)
+_values = attrgetter(*(spec.name for spec in _SPECS))
 _STATES = ("ok", "stale", "blocked", "down")
 """From the best to the worst: ranks together are as well as the worst of them."""
 
@@ -50,8 +53,8 @@ def together(readings: Sequence[EngineReading]) -> EngineReading:
     What the ranks do not agree on, and cannot be added, is missing.
     """
     values: dict[str, Any] = {}
-    for spec in field_specs(EngineReading):
-        known = [value for reading in readings if (value := getattr(reading, spec.name)) is not None]
+    for spec, column in zip(_SPECS, zip(*map(_values, readings), strict=True), strict=True):
+        known = [value for value in column if value is not None]
         if spec.kind == "histogram":
             values[spec.name] = _merged(known)
         elif known and (spec.kind == "amount" or spec.name in _SUMMED_GAUGES):
@@ -167,9 +170,14 @@ class Choice:
     latency: str = "ttft"
     order: str = "engine"
     wanted: str = ""
+    _made: tuple[object, str, str, list[Row]] | None = None
 
-    def rows(self, engines: Iterable[EngineReading]) -> list[Row]:
-        return rows_of(engines, self.order, self.wanted)
+    def rows(self, engines: Mapping[EngineKey, EngineReading]) -> list[Row]:
+        """The rows of one interval's engines; all panels of a frame ask for the same."""
+        made = self._made
+        if made is None or made[0] is not engines or made[1:3] != (self.order, self.wanted):
+            made = self._made = (engines, self.order, self.wanted, rows_of(engines.values(), self.order, self.wanted))
+        return made[3]
 
     def row(self, rows: Sequence[Row]) -> Row | None:
         """The selected row; the first one where the selected one is not there."""

@@ -20,6 +20,7 @@ _MOST_BUCKETS = 512
 _MOST_ENTRIES = 200_000
 """Of one latency of one engine; past it the older half goes. An hour at four intervals a second is 80,000."""
 _MOST_COUNT = 0xFFFFFFFF
+_MOST_MERGED = 1000
 
 
 class _Rows:
@@ -80,6 +81,8 @@ class LatencyRows:
     def __init__(self) -> None:
         self._rows = 0
         self._kept: dict[tuple[EngineKey, str], _Rows] = {}
+        self._merged: dict[tuple[tuple[EngineKey, ...], str, int, int], Histogram | None] = {}
+        """What was asked for since the last row: several panels ask for the same minute."""
 
     def __len__(self) -> int:
         return self._rows
@@ -90,6 +93,7 @@ class LatencyRows:
 
     def append(self, tick: Tick) -> None:
         """Adds a row for every latency there is."""
+        self._merged.clear()
         engines = tick.interval.engines
         for key, reading in engines.items():
             for latency in LATENCIES:
@@ -102,6 +106,7 @@ class LatencyRows:
 
     def trim(self, rows: int) -> None:
         """Forgets the oldest rows, and latencies of which nothing is left."""
+        self._merged.clear()
         self._rows -= rows
         for which, kept in list(self._kept.items()):
             kept.trim(rows)
@@ -124,6 +129,14 @@ class LatencyRows:
         None where nothing was observed, or where the engines' bounds differ: such observations
         cannot be added.
         """
+        which = (tuple(keys), latency, first, last)
+        if which not in self._merged:
+            if len(self._merged) > _MOST_MERGED:
+                self._merged.clear()
+            self._merged[which] = self._merge(keys, latency, first, last)
+        return self._merged[which]
+
+    def _merge(self, keys: Sequence[EngineKey], latency: str, first: int, last: int) -> Histogram | None:
         bounds = self.bounds(keys, latency)
         if bounds is None or first >= last:
             return None

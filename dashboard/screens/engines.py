@@ -58,13 +58,13 @@ class EnginesScreen(Dashboard):
         The newest interval decides, so that a look back moves nothing.
         """
         newest = self.desk.history.newest
-        rows = [] if newest is None else self.choice.rows(newest.interval.engines.values())
+        rows = [] if newest is None else self.choice.rows(newest.interval.engines)
         chosen = self.choice.row(rows)
         return len(rows), chosen is not None and tells_latencies(self.desk.history, chosen)
 
     def _rows(self) -> list[Row]:
         tick = self.desk.tick()
-        return [] if tick is None else self.choice.rows(tick.interval.engines.values())
+        return [] if tick is None else self.choice.rows(tick.interval.engines)
 
     def action_select(self, by: int) -> None:
         self.choice.move(self._rows(), by)

@@ -55,7 +55,7 @@ class EngineDetail(Panel):
 
 def chosen_row(scene: Scene, choice: Choice) -> Row | None:
     """The row that is looked at."""
-    return None if scene.tick is None else choice.row(choice.rows(scene.tick.interval.engines.values()))
+    return None if scene.tick is None else choice.row(choice.rows(scene.tick.interval.engines))
 
 
 def selected_name(row: Row) -> str:

@@ -42,7 +42,7 @@ class EngineHistory(HistoryPanel):
         right = Line().foreign(selected_name(row), palette.dim, max(0, width // 2), palette.glyphs.ellipsis)
         axis = "heat" not in scene.arrangement.places and height >= 3
         room = height - axis
-        marks = room >= 8
+        marks = room >= 6
         told = [line for line in self._lines(scene, row) if line.name != "KV" or _is_known(line, scene, columns)]
         phases = self._columns.phases(scene.history.tracks, row.keys, columns, scene.step)
         known = any(any(column.seconds) for column in phases)

@@ -51,9 +51,10 @@ class EngineTable(Panel):
 
     def draw(self, scene: Scene, width: int, height: int) -> Drawing:
         palette, choice = scene.palette, self._choice
-        engines = [] if scene.tick is None else list(scene.tick.interval.engines.values())
+        by_key = {} if scene.tick is None else scene.tick.interval.engines
+        engines = list(by_key.values())
         self._names = []
-        rows = choice.rows(engines)
+        rows = choice.rows(by_key)
         absent = absent_lines(scene, engines)
         title = Line().add("Engines", palette.dim)
         if not engines:

@@ -166,7 +166,7 @@ def test_ranks_are_in_the_order_of_their_numbers() -> None:
 
 def test_a_selection_that_is_gone_falls_back_to_the_first_row() -> None:
     choice = Choice(selected=rank(3))
-    rows = choice.rows([reading("0"), reading("1")])
+    rows = choice.rows({one.key: one for one in (reading("0"), reading("1"))})
     assert choice.row(rows) is rows[0]
     choice.move(rows, 99)
     assert choice.selected == rank(1)

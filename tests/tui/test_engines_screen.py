@@ -100,7 +100,7 @@ def test_no_machine_and_no_size_breaks_the_screen(
         prepared(None, latency, order, wanted)(screen)
         screen._alone = alone
         tick = desk.tick()
-        screen.choice.move([] if tick is None else screen.choice.rows(tick.interval.engines.values()), moved)
+        screen.choice.move([] if tick is None else screen.choice.rows(tick.interval.engines), moved)
 
     lines = painted_screen(EnginesScreen, desk, *size, prepare=prepare)
     assert len(lines) == size[1]
