@@ -28,6 +28,7 @@ from dashboard.screens.keys import ALWAYS
 from dashboard.screens.table import SCREENS, entry
 from dashboard.state import Delivery, Feed
 from dashboard.widgets.axis import Pointed, Wheeled
+from dashboard.widgets.scrubber import Sought
 
 if TYPE_CHECKING:
     from collectors.model import Event
@@ -197,6 +198,10 @@ class PhasetopApp(App[None]):
     def on_pointed(self, message: Pointed) -> None:
         self.desk.point(message.axis_ns)
         self._present()
+
+    def on_sought(self, message: Sought) -> None:
+        if self.desk.replay is not None:
+            self.desk.replay.seek(message.time_ns)
 
     def on_wheeled(self, message: Wheeled) -> None:
         if message.zoom:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from rich.style import Style
+from textual import events
+from textual.message import Message
 
 from dashboard.format import clock
 from dashboard.scene import Playback, Scene, ScrubberCell
@@ -19,8 +21,23 @@ def scrubber_columns(width: int) -> int:
     return max(1, width - (2 * _CLOCK + 4 if width >= 60 else 2))
 
 
+class Sought(Message):
+    """Somebody points at a moment of the recording, wall-clock nanoseconds."""
+
+    def __init__(self, time_ns: int) -> None:
+        super().__init__()
+        self.time_ns = time_ns
+
+
 class Scrubber(Panel):
-    """Start, strip with the position marked, end."""
+    """Start, strip with the position marked, end; a click goes there."""
+
+    def on_click(self, event: events.Click) -> None:
+        width = self.size.width
+        playback, count = None if self._scene is None else self._scene.playback, scrubber_columns(width)
+        x = event.x - (_CLOCK + 2 if width >= 60 else 1)
+        if playback is not None and not playback.message and 0 <= x < count:
+            self.post_message(Sought(playback.start + (playback.end - playback.start) * (2 * x + 1) // (2 * count)))
 
     def draw(self, scene: Scene, width: int, height: int) -> Drawing:
         playback = scene.playback

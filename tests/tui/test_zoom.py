@@ -13,8 +13,8 @@ from dashboard.frames import Arrangement
 from dashboard.state import History, View
 from dashboard.widgets.phase import PhasePanel
 
-from .support import desk_of
-from .test_app import running
+from .support import desk_of, text_of
+from .test_app import replaying, running, settled
 from .wave import SECOND, Wave
 
 WAVE = Wave(gpus=0, engines=1)
@@ -136,3 +136,20 @@ async def test_the_wheel_zooms_and_with_shift_it_pans() -> None:
 
 def turned(widget: Widget, *, shift: bool) -> events.MouseScrollUp:
     return events.MouseScrollUp(widget, 30, 3, 0, 0, 0, shift=shift, meta=False, ctrl=False)
+
+
+async def test_a_click_on_a_tab_shows_that_screen() -> None:
+    async with running() as run:
+        line = run.text.splitlines()[-1]
+        await run.pilot.click(offset=(line.index("2 GPUs") + 3, 39))
+        await run.pilot.pause()
+        assert run.app.screen.name == "gpus"
+
+
+async def test_a_click_on_the_scrubber_goes_there() -> None:
+    async with replaying() as (app, pilot):
+        line = text_of(app)[-2]
+        first, last = line.index(" ", 2) + 1, line.rstrip().rindex(" ")
+        await pilot.click(offset=((first + last) // 2, 38))
+        await settled(pilot)
+        assert "12:02:" in text_of(app)[0]
