@@ -74,6 +74,17 @@ def test_an_engine_thread_at_a_full_core_is_not_enough_to_blame_the_host() -> No
     assert judged([spinning], [gpu(dram_active_ratio=0.7, tensor_active_ratio=0.1)]).name == "memory-bandwidth"
 
 
+def test_the_busiest_thread_is_named_where_the_host_is() -> None:
+    late = decoding(
+        cpu_seconds=1.4,
+        process_threads=("MainThread", "EngineCore"),
+        process_thread_ratios=(0.4, 0.98),
+        gpus=("GPU-0",),
+    )
+    why = judged([late], [resting()], busy=0.6).why
+    assert "engine uses 1.4 cores · its thread EngineCore 98 % of one" in why
+
+
 def test_a_host_that_does_not_compute_is_not_blamed() -> None:
     resting_engine = decoding(cpu_seconds=0.05, gpus=("GPU-0",))
     got = judged([resting_engine], [gpu(kernel_active_ratio=0.3)], busy=0.3)

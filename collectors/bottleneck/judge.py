@@ -137,7 +137,15 @@ def _host_numbers(engines: Sequence[EngineReading]) -> list[str]:
         if engine.cpu_seconds is not None and engine.window_seconds:
             told.append(f"engine uses {engine.cpu_seconds / engine.window_seconds:.1f} cores")
             break
+    busiest = max((one for engine in engines for one in _threads(engine)), default=None)
+    if busiest is not None:
+        told.append(f"its thread {busiest[1]} {busiest[0] * 100:.0f} % of one")
     return told
+
+
+def _threads(engine: EngineReading) -> list[tuple[float, str]]:
+    names, ratios = engine.process_threads or (), engine.process_thread_ratios or ()
+    return [(ratio, name) for name, ratio in zip(names, ratios, strict=False) if name and ratio is not None]
 
 
 def _is_fine(name: BottleneckName, kept_out: Admission, engines: Sequence[EngineReading]) -> bool:
