@@ -99,9 +99,9 @@ _STATUS = "503 Service Unavailable"
 BAD_PAGES: Mapping[str, Bad] = {
     "empty": Bad(reply(b""), "its page is empty: nothing has been counted yet"),
     "only comments": Bad(reply(b"# HELP a b\n# TYPE a counter\n"), "its page is empty"),
-    "50 MB": Bad(reply(b"a 1\n" * 12_500_000), "larger than 8 MB"),
-    "endless": Bad(endless(_HEAD + b"\r\n", b"a 1\n" * 10_000), "larger than 8 MB"),
-    "endless line": Bad(endless(_HEAD + b"\r\n", b"a" * 40_000), "larger than 8 MB"),
+    "50 MB": Bad(reply(b"a 1\n" * 12_500_000), "larger than 4 MB"),
+    "endless": Bad(endless(_HEAD + b"\r\n", b"a 1\n" * 10_000), "larger than 4 MB"),
+    "endless line": Bad(endless(_HEAD + b"\r\n", b"a" * 40_000), "larger than 4 MB"),
     "endless small chunks": Bad(endless(_CHUNKED, b"1\r\na\r\n" * 2_000), "its page "),
     "many lines": Bad(reply(_MANY_LINES), "its page has 60,000 lines; more than 50,000 are not read"),
     "many ranks": Bad(reply(_MANY_RANKS), "its page tells of 2,000 engines or ranks"),
@@ -131,7 +131,7 @@ BAD_PAGES: Mapping[str, Bad] = {
         reply(b"", status="302 Found", headers={"Location": "http://u:secret@10.1.2.3/login?ticket=hidden"}),
         "redirects to http://10.1.2.3/login; redirects are not followed",
     ),
-    "gzip bomb": Bad(_packed(_BOMB), "larger than 8 MB"),
+    "gzip bomb": Bad(_packed(_BOMB), "larger than 4 MB"),
     "damaged gzip": Bad(_packed(b"\x1f\x8b\x08 no"), "does not unpack as gzip"),
     "brotli": Bad(_packed(b"??", "br"), "encoded as br"),
     "hostile encoding": Bad(_packed(b"??", "\x1b[31mx"), "its page is encoded as"),
@@ -158,7 +158,7 @@ BAD_PAGES: Mapping[str, Bad] = {
     "CRLF": Bad(reply(PAGE.replace(b"\n", b"\r\n")), None, "ok"),
     "twice the same": Bad(reply(PAGE + PAGE), None, "ok"),
     "hostile labels": Bad(reply(_label(HOSTILE_MODEL)), None, "ok"),
-    "an endless model": Bad(reply(_label("m" * 400_000) + b"\n" + PAGE), None, "ok"),
+    "an endless model": Bad(reply(_label("m" * 200_000) + b"\n" + PAGE), None, "ok"),
     "not UTF-8": Bad(reply(PAGE + b'x{a="\xff\xfe"} 1\n'), None, "ok"),
 }
 

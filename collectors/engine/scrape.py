@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CONNECT_SECONDS", "LINES_CAP", "PIECES_CAP", "SIZE_CAP", "Fetcher", "Page", "PageProblem", "is_loopback"]
 
-SIZE_CAP = 8 << 20
-"""Bytes of one page, unpacked. The largest known engine page is 0.1 MB."""
+SIZE_CAP = 4 << 20
+"""Bytes of one page, unpacked. The largest known engine page is 0.12 MB; a node of Ray adds its engines' pages up."""
 PIECES_CAP = 100_000
 """Parts in which a page may arrive: each costs time. A server that sends it line by line makes some thousands."""
 LINES_CAP = 50_000
@@ -179,6 +179,9 @@ class Fetcher:
     def _too_late(self) -> PageProblem:
         return PageProblem("blocked", f"its page had not arrived after {self._timeout:g} s")
 
+    def _too_large(self) -> PageProblem:
+        return PageProblem("blocked", f"its page is larger than {self._size_cap / 1e6:.0f} MB", final=True)
+
     def _once(self, checked: Callable[[str], str]) -> Page:
         started = self._monotonic()
         response = self._asked("GET")
@@ -207,6 +210,9 @@ class Fetcher:
         encoding = response.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in ("identity", "gzip"):
             raise PageProblem("blocked", f"its page is encoded as {encoding}, which was not asked for")
+        announced = response.headers.get("content-length", "")
+        if announced.isascii() and announced.isdecimal() and int(announced[:20]) > self._size_cap:
+            raise self._too_large()
         unpack = zlib.decompressobj(16 + zlib.MAX_WBITS) if encoding == "gzip" else None
         page = bytearray()
         pieces = cast("httpx.SyncByteStream", response.stream)  # as it arrives, still encoded
@@ -214,11 +220,11 @@ class Fetcher:
             # One byte over the cap is unpacked at most, whatever the piece claims to hold.
             page += unpack.decompress(piece, self._size_cap - len(page) + 1) if unpack is not None else piece
             if len(page) > self._size_cap:
-                raise PageProblem("blocked", f"its page is larger than {self._size_cap / 1e6:.0f} MB")
+                raise self._too_large()
             if self._monotonic() > deadline:
                 raise self._too_late()
             if number > PIECES_CAP:
-                raise PageProblem("blocked", f"its page comes in more than {PIECES_CAP:,} pieces")
+                raise PageProblem("blocked", f"its page comes in more than {PIECES_CAP:,} pieces", final=True)
         return page.decode("utf-8", "replace")
 
     def _open(self) -> _Connection:
@@ -320,5 +326,6 @@ def _prometheus_text(text: str) -> str:
     if "\0" in text or text.count("\ufffd") > max(16, len(text) // 10):
         raise PageProblem("blocked", "answers with binary data, not with a metrics page")
     if (lines := text.count("\n")) > LINES_CAP:
-        raise PageProblem("blocked", f"its page has {lines:,} lines; more than {LINES_CAP:,} are not read")
+        reason = f"its page has {lines:,} lines; more than {LINES_CAP:,} are not read"
+        raise PageProblem("blocked", reason, final=True)
     return text

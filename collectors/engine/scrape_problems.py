@@ -182,4 +182,6 @@ def _not_http(message: str, url: str) -> str:
         return "does not answer in HTTP: its headers have no end"
     if _TLS_RECORD in message:
         return "speaks TLS: name it with https://"
+    if "illegal status line" in message:  # and what it says instead, which is nothing for a screen
+        return "does not answer in HTTP: what it says begins with no status line"
     return f"does not answer in HTTP: {message}"
