@@ -26,6 +26,8 @@ GPU_SERIES: Mapping[str, str] = {
 HOST_SERIES: Mapping[str, str] = {
     "cpu": "cpu_ratio", "memory": "memory_used_bytes", "cpu_pressure": "cpu_pressure_ratio",
     "memory_pressure": "memory_pressure_ratio", "io_pressure": "io_pressure_ratio",
+    "memory_pressure_full": "memory_pressure_full_ratio", "io_pressure_full": "io_pressure_full_ratio",
+    "throttled": "cpu_throttled_ratio", "swap": "swap_used_bytes",
 }  # fmt: skip
 """Name of the series and field of HostReading."""
 

@@ -11,16 +11,11 @@ class Dots:
 
     def __init__(self, width: int, height: int) -> None:
         self.width, self.height = width, height
-        self._cells: dict[tuple[int, int], int] = {}
+        self.cells: dict[tuple[int, int], int] = {}
+        """The dots of each cell (column, row) that has any, as the offset of its character from U+2800."""
 
     def put(self, x: int, y: int) -> None:
         """Sets a dot, which is left out where it lies off the canvas."""
         column, row = x // 2, y // 4
         if 0 <= column < self.width and 0 <= row < self.height:
-            self._cells[column, row] = self._cells.get((column, row), 0) | _DOTS[y % 4][x % 2]
-
-    def bits(self, column: int, row: int) -> int:
-        return self._cells.get((column, row), 0)
-
-    def count(self, column: int, row: int) -> int:
-        return self.bits(column, row).bit_count()
+            self.cells[column, row] = self.cells.get((column, row), 0) | _DOTS[y % 4][x % 2]

@@ -96,7 +96,7 @@ def _cell(model: CostModel, heading: str) -> str:
         case "fit":
             return f"±{model.error * 100:.0f} %" if model.windows else MISSING
         case _:
-            return str(model.windows)
+            return str(model.windows) if model.windows else MISSING
 
 
 def _seconds(value: float) -> str:
@@ -113,7 +113,7 @@ def _notes(scene: Scene, engines: Sequence[EngineReading], width: int) -> list[L
     """How sure all this is, in words, for the first engine."""
     palette = scene.palette
     model = scene.tick.costs.get(engine_entity(engines[0].key)) if scene.tick is not None else None
-    if model is None:
+    if model is None or not model.windows:
         text = "not calibrated yet: it takes three 5 s windows in which the engine was busy throughout"
     else:
         quality = "explains its past well" if model.error <= _WELL else "fair" if model.error <= _BADLY else "poor"

@@ -34,7 +34,7 @@ class Node:
 def nodes_of(host: HostReading) -> list[Node]:
     """The CPUs by NUMA node; those that no node has come last."""
     ratios = host.cpu_core_ratios
-    if ratios is None:
+    if not ratios:
         return []
     lists = [cpu_numbers(cpus) for cpus in host.numa_cpus or ()]
     if len(lists) < 2:
@@ -54,7 +54,7 @@ def _sides(width: int) -> tuple[int, int]:
 
 def rows_needed(host: HostReading | None, width: int) -> int:
     """Rows that all CPUs take at that inner width; 1 where none is known."""
-    if host is None or host.cpu_core_ratios is None:
+    if host is None or not host.cpu_core_ratios:
         return 1
     room = max(1, width - sum(_sides(width)))
     return max(1, sum(-(-len(node.ratios) // room) for node in nodes_of(host)))

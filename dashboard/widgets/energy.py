@@ -14,7 +14,7 @@ from dashboard.widgets.panel import Drawing, Panel
 
 _NAME = 15
 _COLUMN = 9
-_COLUMNS = ("prefill", "decode", "idle", "all")
+_COLUMNS = ("prefill", "decode", "rest", "all")
 
 
 class EnergyPanel(Panel):
@@ -41,10 +41,10 @@ def _rows(palette: Palette, energy: Energy, seconds: float, shown: list[str]) ->
     for name in shown:
         style = palette.phase(name) if name in ("prefill", "decode") else palette.dim
         heading.add(f"{name:>{_COLUMN}}", style)
-    idle = sum(value for phase, value in energy.joules.items() if phase not in ("prefill", "decode"))
+    rest = sum(value for phase, value in energy.joules.items() if phase not in ("prefill", "decode"))
     joules = {
         "prefill": energy.joules.get("prefill"), "decode": energy.joules.get("decode"),
-        "idle": idle if energy.joules else None, "all": energy.total_joules,
+        "rest": rest if energy.joules else None, "all": energy.total_joules,
     }  # fmt: skip
     tokens = {"prefill": energy.prompt_tokens, "decode": energy.generated_tokens}
     both = plus(energy.prompt_tokens, energy.generated_tokens)
@@ -70,7 +70,7 @@ def _rows(palette: Palette, energy: Energy, seconds: float, shown: list[str]) ->
     if not energy.joules:
         return [*lines, Line().add("no GPU counts its energy", palette.dim)]
     if split is None:
-        return [*lines, Line().add("marginal split; for Shapley no prefill alone was seen", palette.dim)]
+        return [*lines, Line().add("split: marginal (Shapley: no prefill alone seen)", palette.dim)]
     lines.append(_row(palette, "J/token Shapley", {n: _joules(v) for n, v in money.items() if v is not None}, shown))
     return [*lines, Line().add("J/token: marginal, what prefill adds to decode", palette.dim)]
 

@@ -79,7 +79,9 @@ class LinksPanel(Panel):
         lines = [heading, *(_line(scene, link, length) for link in shown)]
         if len(shown) < len(links):
             lines.append(Line().add(f"and {len(links) - len(shown)} more", palette.dim))
-        return Drawing(title, Line().add(f"{len(links)} links", palette.dim), lines[:height])
+        return Drawing(
+            title, Line().add("1 link" if len(links) == 1 else f"{len(links)} links", palette.dim), lines[:height]
+        )
 
 
 def _sums(scene: Scene, host: HostReading, width: int) -> list[Line]:

@@ -17,6 +17,7 @@ from dashboard.widgets.braille import Dots
 from dashboard.widgets.line import Line, wrap
 from dashboard.widgets.panel import Drawing, Panel
 
+_MOST_POINTS = 900
 _LEFT = 7
 """Columns of the scale at the left."""
 _RATE, _INTENSITY = "FLOP/s", "FLOP/B"
@@ -63,10 +64,12 @@ class RooflinePanel(Panel):
         if scene.tick is None:
             return Drawing(title)
         roof = roof_of(scene.tick.interval.gpus.values())
-        points = [point for point in self._tallies.visible(scene).points if _drawable(point)]
+        points = [point for point in self._tallies.visible(scene).points[-_MOST_POINTS:] if _drawable(point)]
         right = Line()
-        if roof.ridge is not None:
-            right.add(f"ridge {roof.ridge:.0f}", palette.text).add(" FLOP/B", palette.dim)
+        if roof.ridge is not None and roof.compute is not None:
+            if width >= 54:
+                right.add(f"{roof.compute / 1e12:.0f}", palette.text).add(" TFLOP/s   ", palette.dim)
+            right.add("ridge ", palette.dim).add(f"{roof.ridge:.0f}", palette.text).add(" FLOP/B", palette.dim)
         if not points:
             lines = [Line().foreign(part, palette.dim, width) for part in wrap(_MISSING, width)]
             return Drawing(title, right, lines[:height])
@@ -135,12 +138,13 @@ def _plot(palette: Palette, roof: Roof, points: Sequence[Point], width: int, hei
     for point in points:
         dots = phases[point.phase if point.phase in phases else "unknown"]
         dots.put(x_scale.at(point.intensity), rows * 4 - 1 - y_scale.at(point.rate))
-    marks = _marks(points, x_scale, y_scale, rows)
+    cells = _cells(palette, roof_dots, phases)
+    cells |= _marks(palette, points, x_scale, y_scale, rows)
     lines = []
     for row in range(rows):
         line = Line().add(_tick(y_scale, row, rows) if row else f"{_RATE:<{_LEFT}}", palette.faint)
-        for column in range(columns):
-            line.add(*_cell(palette, column, row, roof_dots, phases, marks))
+        for column in sorted(column for column, at in cells if at == row):
+            line.to(_LEFT + column, palette.base).add(*cells[column, row])
         lines.append(line)
     return [*lines, _x_axis(palette, x_scale, columns)]
 
@@ -158,11 +162,26 @@ def _draw_roof(dots: Dots, roof: Roof, x_scale: _Scale, y_scale: _Scale) -> None
         before = y
 
 
+def _cells(palette: Palette, roof: Dots, phases: Mapping[str, Dots]) -> dict[tuple[int, int], tuple[str, Style]]:
+    """What stands in each cell that is not blank: the roof, and over it the phase that has most dots there."""
+    plain = palette.ascii or palette.mode == "mono"
+    cells = {
+        at: ("." if palette.ascii else chr(0x2800 + bits), palette.faint) for at, bits in roof.cells.items()
+    }  # fmt: skip
+    most: dict[tuple[int, int], int] = {}
+    for phase in _ORDER:
+        for at, bits in phases[phase].cells.items():
+            if bits.bit_count() > most.get(at, 0):
+                most[at] = bits.bit_count()
+                cells[at] = (_LETTERS[phase] if plain else chr(0x2800 + bits), palette.phase(phase))
+    return cells
+
+
 def _marks(
-    points: Sequence[Point], x_scale: _Scale, y_scale: _Scale, rows: int
-) -> Mapping[tuple[int, int], tuple[str, str]]:
-    """The middle of each phase's points (of their logarithms), by cell: its letter and its phase."""
-    marks: dict[tuple[int, int], tuple[str, str]] = {}
+    palette: Palette, points: Sequence[Point], x_scale: _Scale, y_scale: _Scale, rows: int
+) -> dict[tuple[int, int], tuple[str, Style]]:
+    """The middle of each phase's points (of their logarithms) has the phase's letter."""
+    marks: dict[tuple[int, int], tuple[str, Style]] = {}
     for phase in ("mixed", "decode", "prefill"):
         some = [point for point in points if point.phase == phase]
         if not some:
@@ -171,26 +190,8 @@ def _marks(
         y = sum(math.log10(point.rate) for point in some) / len(some)
         column = x_scale.at(10**x) // 2
         row = (rows * 4 - 1 - y_scale.at(10**y)) // 4
-        marks[column, row] = (_LETTERS[phase].upper(), phase)
+        marks[column, row] = (_LETTERS[phase].upper(), palette.strong + palette.phase(phase))
     return marks
-
-
-def _cell(
-    palette: Palette, column: int, row: int, roof: Dots, phases: Mapping[str, Dots],
-    marks: Mapping[tuple[int, int], tuple[str, str]],
-) -> tuple[str, Style]:  # fmt: skip
-    mark = marks.get((column, row))
-    if mark is not None:
-        return mark[0], palette.strong + palette.phase(mark[1])
-    phase = max(_ORDER, key=lambda name: phases[name].count(column, row))
-    bits = phases[phase].bits(column, row)
-    plain = palette.ascii or palette.mode == "mono"
-    if bits:
-        return (_LETTERS[phase] if plain else chr(0x2800 + bits)), palette.phase(phase)
-    bits = roof.bits(column, row)
-    if not bits:
-        return " ", palette.base
-    return ("." if palette.ascii else chr(0x2800 + bits)), palette.faint
 
 
 def _tick(scale: _Scale, row: int, rows: int) -> str:
