@@ -61,7 +61,12 @@ TRTLLM = Engine(
             ("trtllm_kv_cache_max_blocks * trtllm_kv_cache_tokens_per_block", "report"),
             combine="max",
         ),
-        row("kv_block_tokens", ("trtllm_kv_cache_tokens_per_block", "report"), combine="max"),
+        row(
+            "kv_block_tokens",
+            ("trtllm_kv_cache_tokens_per_block", "report"),
+            ("trtllm_kv_cache_config_info@page_size", "constant"),
+            combine="max",
+        ),
         row("kv_cache_dtype", ("trtllm_kv_cache_config_info@cache_dtype", "constant")),
         row("dtype", ("trtllm_model_config_info@dtype", "constant")),
         row("max_length_tokens", ("trtllm_model_config_info@max_model_len", "constant"), combine="max"),
