@@ -20,8 +20,13 @@ _FEWEST = 10
 
 def minute(scene: Scene, keys: Sequence[EngineKey], latency: str) -> Histogram | None:
     """What those engines together observed in the minute up to the interval looked at."""
-    tracks = scene.history.tracks
-    row = None if scene.tick is None else tracks.row_of(scene.tick.interval.sequence)
+    return minute_before(scene.history, None if scene.tick is None else scene.tick.interval.sequence, keys, latency)
+
+
+def minute_before(history: History, sequence: int | None, keys: Sequence[EngineKey], latency: str) -> Histogram | None:
+    """As `minute`, up to the interval of that number."""
+    tracks = history.tracks
+    row = None if sequence is None else tracks.row_of(sequence)
     if row is None:
         return None
     return tracks.latencies.merged(keys, latency, tracks.rows_before(row, QUANTILE_SECONDS), row + 1)

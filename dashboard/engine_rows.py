@@ -107,18 +107,28 @@ def _rate(field: str) -> Key:
     return per_second
 
 
-ORDERS: Mapping[str, Key | None] = {
+ORDERS: Mapping[str, Key | str | None] = {
     "engine": None,
     "tokens in": _rate("prompt_tokens"),
     "tokens out": _rate("generation_tokens"),
     "running": lambda reading: reading.requests_running,
     "waiting": lambda reading: reading.requests_waiting,
     "KV cache": lambda reading: reading.kv_cache_usage_ratio,
+    "TTFT p99": "ttft",
+    "TPOT p99": "tpot",
 }
-"""What the table can be sorted by; "engine" is by model, endpoint and rank. Numbers: the largest first."""
+"""What the table can be sorted by: a number of the reading, or a latency over the last minute, the largest first.
+
+"engine" is by endpoint and rank.
+"""
+
+Minute = Callable[[Sequence[EngineKey], str], Histogram | None]
+"""What engines observed of a latency in the last minute."""
 
 
-def rows_of(engines: Iterable[EngineReading], order: str = "engine", wanted: str = "") -> list[Row]:
+def rows_of(
+    engines: Iterable[EngineReading], order: str = "engine", wanted: str = "", minute: Minute = lambda keys, name: None
+) -> list[Row]:
     """The rows of the table, in their order. `wanted` is what the shown engines' names must contain.
 
     Ranks follow the row of all of them together; pages are sorted by what all their ranks make.
@@ -127,23 +137,31 @@ def rows_of(engines: Iterable[EngineReading], order: str = "engine", wanted: str
     for reading in engines:
         if matches(reading, wanted):
             pages.setdefault(reading.endpoint, []).append(reading)
-    groups: list[list[Row]] = []
+    below: dict[EngineKey, list[Row]] = {}
+    heads = []
     for ranks in pages.values():
-        single = [Row(one, (one.key,), is_rank=len(ranks) > 1) for one in _sorted(ranks, order)]
-        keys = tuple(sorted((one.key for one in ranks), key=_by_rank))
-        groups.append([Row(together(ranks), keys), *single] if len(ranks) > 1 else single)
-    heads = {id(group[0].reading): group for group in groups}
-    return [row for head in _sorted([group[0].reading for group in groups], order) for row in heads[id(head)]]
+        members = [Row(one, (one.key,), is_rank=len(ranks) > 1) for one in ranks]
+        if len(ranks) > 1:
+            keys = tuple(sorted((one.key for one in ranks), key=_by_rank))
+            heads.append(Row(together(ranks), keys))
+            below[heads[-1].name] = _sorted(members, order, minute)
+        else:
+            heads += members
+    return [row for head in _sorted(heads, order, minute) for row in (head, *below.get(head.name, ()))]
 
 
-def _sorted(readings: Sequence[EngineReading], order: str) -> list[EngineReading]:
+def _sorted(rows: Sequence[Row], order: str, minute: Minute) -> list[Row]:
+    by_name = sorted(rows, key=lambda row: (row.reading.endpoint, *_by_rank(row.name)))
     key = ORDERS[order]
-    by_name = sorted(readings, key=lambda one: (one.endpoint, *_by_rank(one.key)))
     if key is None:
         return by_name
 
-    def descending(reading: EngineReading) -> tuple[bool, float]:
-        value = key(reading)
+    def descending(row: Row) -> tuple[bool, float]:
+        if isinstance(key, str):
+            observed = minute(row.keys, key)
+            value = None if observed is None else observed.quantile(0.99)
+        else:
+            value = key(row.reading) if key is not None else None
         return (value is None, -(value or 0.0))
 
     return sorted(by_name, key=descending)
@@ -170,13 +188,16 @@ class Choice:
     latency: str = "ttft"
     order: str = "engine"
     wanted: str = ""
+    minute: Minute = lambda keys, name: None
+    """Of the interval looked at; the screen puts it here."""
     _made: tuple[object, str, str, list[Row]] | None = None
 
     def rows(self, engines: Mapping[EngineKey, EngineReading]) -> list[Row]:
         """The rows of one interval's engines; all panels of a frame ask for the same."""
         made = self._made
         if made is None or made[0] is not engines or made[1:3] != (self.order, self.wanted):
-            made = self._made = (engines, self.order, self.wanted, rows_of(engines.values(), self.order, self.wanted))
+            rows = rows_of(engines.values(), self.order, self.wanted, self.minute)
+            made = self._made = (engines, self.order, self.wanted, rows)
         return made[3]
 
     def row(self, rows: Sequence[Row]) -> Row | None:

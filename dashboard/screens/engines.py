@@ -8,7 +8,7 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 
 from dashboard.engine_columns import EngineColumns
-from dashboard.engine_minute import tells_latencies
+from dashboard.engine_minute import minute_before, tells_latencies
 from dashboard.engine_rows import Choice, Row
 from dashboard.frames import Arrangement, Facts, Rows, Shelf, is_tiny, rows_for_panels, tiny
 from dashboard.screens.base import Dashboard
@@ -35,7 +35,9 @@ class EnginesScreen(Dashboard):
     ]  # fmt: skip
 
     def panels(self) -> tuple[Panel, ...]:
-        self.choice = Choice()
+        self.choice = Choice(
+            minute=lambda keys, name: minute_before(self.desk.history, self.desk.view.shown(), keys, name)
+        )
         columns = EngineColumns()
         return (
             EngineTable("engines", self.choice), EngineDetail("detail", self.choice),

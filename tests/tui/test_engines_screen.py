@@ -184,6 +184,7 @@ def test_sorting_puts_the_largest_first_and_keeps_ranks_together() -> None:
     assert "by waiting" in lines[1]
     assert [line.split()[2] for line in lines[4:8]] == ["2", "0", "1", "3"]
     assert "llama.cpp" in lines[8]
+    assert next(line.split()[2] for line in draw((200, 50), order="TPOT p99")[4:8]) == "2"
 
 
 def test_a_filter_shows_what_it_hides_in_the_title() -> None:
