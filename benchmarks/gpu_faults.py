@@ -175,6 +175,14 @@ FAULTS = (
         others_go_on=False,
     ),
     Fault(
+        "calls never return",  # also not when the fault is over
+        ("sleep * 3600000000",),
+        screen=lambda text: re.search(r"NVML has not answered for \d+ s", text) is not None,
+        page=lambda page: _state(page, "stale") and value(page, "power_watts", 1) is None,
+        once=lambda document: not document["gpus"] and _has_gap(document, "NVML has not answered"),
+        others_go_on=False,
+    ),
+    Fault(
         "GPM denied",
         ("fail@0 nvmlGpmSampleGet 4",),
         screen=lambda text: "500 /700" in gpu_line(text, 0) and " 60 " not in gpu_line(text, 0)[:80],

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 import sys
 import time
@@ -69,7 +70,8 @@ def _serve(link: _Link, library: str | None) -> None:
     done = time.monotonic()
     link.send({"kind": "ready", "driver": reader.driver_version})
     while (request := link.receive()) is not None:
-        time.sleep(max(0.0, max(done + SPACING, _moment(request)) - time.monotonic()))
+        if not link.wait(max(done + SPACING, _moment(request)) - time.monotonic()):
+            return
         started = time.monotonic()
         sample = reader.sample()
         done = time.monotonic()
@@ -103,6 +105,17 @@ class _Link:
     def beat(self) -> None:
         if time.monotonic() - self._sent >= _BEAT_SECONDS:
             self.send({"kind": "beat"})
+
+    def wait(self, seconds: float) -> bool:
+        """Do nothing for so long; False at once when the parent has closed its end."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            if select.select([0], [], [], left)[0]:
+                data = os.read(0, _READ)
+                if not data:
+                    return False
+                self._waiting += self._decoder.feed(data)
+        return True
 
     def receive(self) -> dict[str, Any] | None:
         """The next request; None when the parent has closed its end."""

@@ -207,18 +207,14 @@ class GpuSource:
             self._latest, self._handed_out = sample, False
 
     def _let_go(self, children: Sequence[Child]) -> None:
-        """Readers whose pipes are closed leave by themselves; those that hang are killed."""
-        if not _all_ended(children):
-            for child in children:
-                child.kill()
-            _all_ended(children)
+        """End the readers at once: they hold nothing but open files, and one that hangs would not leave by itself."""
+        for child in children:
+            child.kill()
+        _all_ended(children)
 
 
-def _all_ended(children: Sequence[Child]) -> bool:
+def _all_ended(children: Sequence[Child]) -> None:
     """Give them a moment to end, and reap them."""
     deadline = time.monotonic() + _LEAVE_SECONDS
-    while any(child.exit_status() is None for child in children):
-        if time.monotonic() >= deadline:
-            return False
+    while any(child.exit_status() is None for child in children) and time.monotonic() < deadline:
         time.sleep(0.005)
-    return True
