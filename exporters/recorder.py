@@ -40,6 +40,8 @@ class _Item:
     tick: Tick | None
     labels: tuple[Label, ...]
     checkpoint: Mapping[str, Any] | None = None
+    beginning: Mapping[str, Any] | None = None
+    """The state from which the labels of this tick, a session's first, come."""
 
 
 class Recorder:
@@ -47,7 +49,8 @@ class Recorder:
 
     `checkpoint` is the labeller's method of that name. It is called on the thread that calls `put`,
     once a minute, so that it runs between two pushes and never beside one; its result must not
-    change afterwards. It may be set later than here, since sinks are made before the labeller.
+    change afterwards. It may be set later than here, since sinks are made before the labeller. `beginning`
+    is its state before its first interval, which is the first to be put; needed where it knows something then.
 
     `byte_cap`, `age_cap_seconds` and `reserve_bytes` are those of `Limits`; `retry_seconds` is how
     long a pause lasts before the first retry, and at most.
@@ -65,6 +68,7 @@ class Recorder:
         age_cap_seconds: float,
         version: str = "",
         checkpoint: Callable[[], Mapping[str, Any]] | None = None,
+        beginning: Mapping[str, Any] | None = None,
         queue_limit: int = _QUEUE,
         reserve_bytes: int | None = None,
         retry_seconds: tuple[float, float] = _RETRY_SECONDS,
@@ -73,6 +77,7 @@ class Recorder:
         self.checkpoint = checkpoint
         self._queue_limit = queue_limit
         self._retry_seconds = retry_seconds
+        self._beginning = beginning
         self._checkpoint_minute: int | None = None
         self._checkpoint_problem: str | None = None
         self._changed = threading.Condition()
@@ -96,7 +101,11 @@ class Recorder:
 
     def put(self, tick: Tick) -> None:
         """Hands a tick over. Never waits: when the disk cannot keep up, the oldest waiting tick is dropped."""
-        self._append(_Item(tick, tick.settled, self._due_checkpoint(tick.interval)))
+        beginning = self._beginning
+        if beginning is not None:
+            beginning = {**beginning, "next_sequence": tick.interval.sequence}
+            self._beginning = None
+        self._append(_Item(tick, tick.settled, self._due_checkpoint(tick.interval), beginning))
 
     def settle(self, labels: Iterable[Label]) -> None:
         """Labels that settled without a further interval: what `Labeller.flush()` gives at the end."""
@@ -204,7 +213,7 @@ class Recorder:
         if item.tick is None:
             self._files.settle(labels)
         else:
-            self._files.write(item.tick, labels, item.checkpoint)
+            self._files.write(item.tick, labels, item.checkpoint, item.beginning)
             self._written += 1
 
     def _pause(self, problem: Exception, item: _Item) -> None:

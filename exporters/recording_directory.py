@@ -76,10 +76,21 @@ class RecordingDirectory:
             self._lock = DirectoryLock(self.directory)
             tidy(self.directory)
 
-    def write(self, tick: Tick, labels: tuple[Label, ...], checkpoint: Mapping[str, Any] | None) -> None:
-        """One tick; `labels` are the settled ones, of whichever interval."""
+    def write(
+        self,
+        tick: Tick,
+        labels: tuple[Label, ...],
+        checkpoint: Mapping[str, Any] | None,
+        beginning: Mapping[str, Any] | None = None,
+    ) -> None:
+        """One tick; `labels` are the settled ones, of whichever interval.
+
+        `checkpoint` is the labeller's state after it, `beginning` the one before it, where that matters.
+        """
         self.open()
         self._require_space()
+        if beginning is not None and self._file is None:
+            self._run.checkpoint = beginning
         file = self._file_for(tick.interval)
         self._keep_caps(file, tick.interval)
         self._settle_earlier(labels, tick.interval.duration)

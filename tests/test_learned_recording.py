@@ -16,7 +16,12 @@ def test_labels_made_anew_from_a_recording_that_began_with_learned_costs_are_the
 ) -> None:
     labeller = Labeller(priors=learned_by_a_run())
     recorder = Recorder(
-        tmp_path, host_name="node", byte_cap=1 << 28, age_cap_seconds=1e6, checkpoint=labeller.checkpoint
+        tmp_path,
+        host_name="node",
+        byte_cap=1 << 28,
+        age_cap_seconds=1e6,
+        checkpoint=labeller.checkpoint,
+        beginning=labeller.checkpoint(),
     )
     shown: dict[int, Label] = {}
     made = under_load(25)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def open_recorder(config: Config, directory: Path, labeller: Labeller) -> Recorder:
-    """A recorder into `directory`, with the labeller's state among what it keeps. Raises CommandFailed."""
+    """A recorder into `directory`, with the state of a labeller that had no interval yet. Raises CommandFailed."""
     import socket
 
     from collectors.text import clean
@@ -35,6 +35,7 @@ def open_recorder(config: Config, directory: Path, labeller: Labeller) -> Record
             age_cap_seconds=config.record.age_cap,
             version=__version__,
             checkpoint=labeller.checkpoint,
+            beginning=labeller.checkpoint(),
         )
     except AlreadyRecording as error:
         raise CommandFailed(str(error)) from None
