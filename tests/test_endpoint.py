@@ -170,6 +170,18 @@ def test_another_process_behind_the_page_is_a_new_count_and_is_asked_at_once(pla
     assert (played.asked, reading.state, reading.generation_tokens) == (asked + 1, "ok", None)
 
 
+def test_a_restart_that_the_page_showed_costs_no_second_interval_when_the_process_is_seen(played: Played) -> None:
+    played.edge(page(generated=100))
+    played.edge(refused)
+    played.edge(page(generated=10), after=2.0)
+    played.endpoint.restarted()
+    (reading,), _ = played.edge(page(generated=14))
+    assert reading.generation_tokens == 4.0
+    played.endpoint.restarted()
+    (reading,), _ = played.edge(page(generated=20))
+    assert reading.generation_tokens is None
+
+
 def test_pages_a_minute_apart_are_not_compared(played: Played) -> None:
     played.edge(page(generated=100))
     (reading,), _ = played.edge(page(generated=300), after=61.0)

@@ -88,6 +88,8 @@ class Endpoint:
         self._failures = 0
         self._not_before = float("-inf")
         self._new_process = False
+        self._has_ended = False
+        """Whether the page was seen to end since the process behind it was last seen to change."""
         self._state = "stale"
         self._reason: str | None = "not read yet"
         self._problem: PageProblem | None = None
@@ -120,7 +122,9 @@ class Endpoint:
         if self._new_process:
             self._new_process = False
             self._not_before = float("-inf")
-            self._forget_totals()
+            if not self._has_ended:
+                self._forget_totals()
+            self._has_ended = False
         due = self._asked is None or edge - self._asked >= self._min_interval * 0.98
         if due and edge >= self._not_before:
             self._asked = edge
@@ -191,6 +195,7 @@ class Endpoint:
         self._not_before = edge + (_FINAL_SECONDS if problem.final else pause) * 0.98
         if problem.refused:
             # Whoever served the page has ended; what comes after is another engine's count.
+            self._has_ended = True
             self._forget_totals()
 
     def _forget(self, found: Iterable[EngineSnapshot]) -> None:
