@@ -101,6 +101,8 @@ class Palette:
     strong: Style
     warning: Style
     critical: Style
+    alert: Style
+    """A number that is worse than it should be: hue and weight, beside a glyph."""
     line: Style
     bar: Style
     bar_rest: Style
@@ -232,6 +234,7 @@ def palette(mode: ColorMode = "truecolor", *, ascii: bool = False) -> Palette:
         bright=ink(BRIGHT),
         strong=ink(BRIGHT, bold=True),
         warning=ink(WARNING, bold=mono),
+        alert=ink(WARNING, bold=True),
         critical=ink(CRITICAL, bold=mono, reverse=True),
         line=ink(LINE),
         bar=ink(BAR),

@@ -151,7 +151,7 @@ def _by_latency(ranks: Sequence[Standing]) -> _Found:
 
 def _evidence(rank: Standing, ranks: Sequence[Standing]) -> list[str]:
     """The figures of a rank against the median of its peers."""
-    told = []
+    told: list[str] = []
     for what, name, said in (
         ("load", "requests", _count), ("kv", "KV", _percent), ("tpot", "TPOT", _seconds), ("ttft", "TTFT", _seconds),
     ):  # fmt: skip
@@ -162,7 +162,7 @@ def _evidence(rank: Standing, ranks: Sequence[Standing]) -> list[str]:
 
 
 def _ranges(ranks: Sequence[Standing]) -> list[str]:
-    told = []
+    told: list[str] = []
     for what, name, said in (("load", "requests", _count), ("kv", "KV", _percent)):
         known = [value for one in ranks if (value := getattr(one, what)) is not None]
         if len(known) == len(ranks):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Literal
 
-from collectors.model import HOST, Event, Label, Tick
+from collectors.model import HOST, EngineKey, Event, Label, Tick
 from collectors.slo import SloBook
 from dashboard.format import NANOSECONDS, Units
 from dashboard.frames import Arrangement
@@ -16,6 +16,7 @@ from dashboard.state import History, View
 from dashboard.tracks import Column
 
 if TYPE_CHECKING:
+    from collectors.histogram import Histogram
     from collectors.sources import SourceStatus
 
 Mode = Literal["live", "paused", "inspect", "replay", "playing"]
@@ -109,6 +110,16 @@ class Scene:
         tracks = self.history.tracks
         row = None if self.tick is None else tracks.row_of(self.tick.interval.sequence)
         return None if row is None else tracks.series.value(entity, name, row)
+
+    def observed(self, keys: Sequence[EngineKey], latency: str) -> Histogram | None:
+        """What those engines together observed of a latency in the minute up to the interval looked at."""
+        sequence = None if self.tick is None else self.tick.interval.sequence
+        return self.history.tracks.observed(keys, latency, sequence, QUANTILE_SECONDS)
+
+    def is_slow(self, model: str | None, latency: str, observed: Histogram | None) -> bool:
+        """Whether more of it is slower than was promised of that model."""
+        promised = self.slo.of(model).of(latency)
+        return promised is not None and promised.met(observed) is False
 
     def columns(self, count: int) -> list[Column]:
         """The visible columns, newest last; empty before the first interval."""

@@ -14,13 +14,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from collectors.model import HOST, Label, Phase, Tick
+from collectors.model import HOST, EngineKey, Label, Phase, Tick
 from collectors.phase.rules import phase_seconds
 from dashboard.latency_rows import LatencyRows
 from dashboard.phase_rows import PhaseRows
 from dashboard.series import Series
 
 if TYPE_CHECKING:
+    from collectors.histogram import Histogram
     from collectors.readings import EngineReading, GpuReading
 
 NAN = math.nan
@@ -165,6 +166,13 @@ class Tracks:
     def rows_before(self, row: int, seconds: float) -> int:
         """The first of the rows that ended in the `seconds` up to the end of that row."""
         return bisect_right(self.ends, self.ends[row] - round(seconds * 1e9), hi=row + 1)
+
+    def observed(
+        self, keys: Sequence[EngineKey], latency: str, sequence: int | None, seconds: float
+    ) -> Histogram | None:
+        """What those engines together observed of a latency in the `seconds` up to the end of that interval."""
+        row = None if sequence is None else self.row_of(sequence)
+        return None if row is None else self.latencies.merged(keys, latency, self.rows_before(row, seconds), row + 1)
 
     def wall_time(self, axis_ns: int) -> int:
         """What the clock showed at a moment of the axis."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 
+from collectors.histogram import Histogram
+from collectors.model import EngineKey
 from dashboard.engine_columns import EngineColumns
-from dashboard.engine_minute import minute_before, tells_latencies
+from dashboard.engine_peers import tells_latencies
 from dashboard.engine_rows import Choice, Row
 from dashboard.frames import Arrangement, Facts, Rows, Shelf, is_tiny, rows_for_panels, tiny
+from dashboard.scene import QUANTILE_SECONDS
 from dashboard.screens.base import Dashboard
 from dashboard.widgets.engine_detail import EngineDetail
 from dashboard.widgets.engine_history import EngineHistory
@@ -35,9 +38,7 @@ class EnginesScreen(Dashboard):
     ]  # fmt: skip
 
     def panels(self) -> tuple[Panel, ...]:
-        self.choice = Choice(
-            minute=lambda keys, name: minute_before(self.desk.history, self.desk.view.shown(), keys, name)
-        )
+        self.choice = Choice(minute=self._observed)
         columns = EngineColumns()
         return (
             EngineTable("engines", self.choice), EngineDetail("detail", self.choice),
@@ -63,6 +64,10 @@ class EnginesScreen(Dashboard):
         rows = [] if newest is None else self.choice.rows(newest.interval.engines)
         chosen = self.choice.row(rows)
         return len(rows), chosen is not None and tells_latencies(self.desk.history, chosen)
+
+    def _observed(self, keys: Sequence[EngineKey], latency: str) -> Histogram | None:
+        desk = self.desk
+        return desk.history.tracks.observed(keys, latency, desk.view.shown(), QUANTILE_SECONDS)
 
     def _rows(self) -> list[Row]:
         tick = self.desk.tick()

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from collectors.histogram import Histogram
 from collectors.model import Tick
 from collectors.slo import Objective
-from dashboard.engine_minute import minute, objective, tells_latencies
+from dashboard.engine_peers import tells_latencies
 from dashboard.engine_rows import Choice, Row
 from dashboard.format import NANOSECONDS, duration, interval_length, latency, percent, whole
 from dashboard.scene import QUANTILE_SECONDS, Scene
 from dashboard.widgets.bars import bar
-from dashboard.widgets.engine_table import alert, engine_name, free_tokens, quantile_cell, summed
+from dashboard.widgets.engine_table import engine_name, free_tokens, quantile_cell, summed
 from dashboard.widgets.engines import trouble_line
 from dashboard.widgets.line import Line
 from dashboard.widgets.panel import Drawing, Panel
@@ -144,7 +144,7 @@ def _objective_start(width: int) -> int | None:
 def _latency(scene: Scene, row: Row, name: str, width: int) -> Line:
     """Quantiles of the interval looked at and of the minute up to it, and what was promised."""
     palette = scene.palette
-    observed, promised = minute(scene, row.keys, name), objective(scene, row, name)
+    observed, promised = scene.observed(row.keys, name), scene.slo.of(row.reading.model).of(name)
     met = None if promised is None else promised.met(observed)
     line = _label(scene, LATENCY_NAMES[name])
     if width >= _LABEL + 2 * _QUANTILES:
@@ -161,12 +161,12 @@ def _latency(scene: Scene, row: Row, name: str, width: int) -> Line:
 def _short_latency(scene: Scene, row: Row, name: str, width: int) -> Line:
     """Where there is no room for a heading: the minute alone, with its words."""
     palette = scene.palette
-    observed, promised = minute(scene, row.keys, name), objective(scene, row, name)
+    observed, promised = scene.observed(row.keys, name), scene.slo.of(row.reading.model).of(name)
     met = None if promised is None else promised.met(observed)
     line = _label(scene, LATENCY_NAMES[name])
     for word, q in (("p50", 0.5), ("p99", 0.99)):
         value = None if observed is None else observed.quantile(q)
-        style = palette.dim if value is None else alert(palette) if met is False and q == 0.99 else palette.bright
+        style = palette.dim if value is None else palette.alert if met is False and q == 0.99 else palette.bright
         line.add(f"{word} ", palette.dim).add(latency(value), style).add(" ", palette.base)
     if promised is None or width - line.cells < 16:
         return line.add(palette.glyphs.warning if met is False else "", palette.warning)
@@ -176,7 +176,7 @@ def _short_latency(scene: Scene, row: Row, name: str, width: int) -> Line:
 def _quantiles(scene: Scene, observed: Histogram | None, *, broken: bool) -> Line:
     palette = scene.palette
     line = quantile_cell(palette, observed, 0.5, palette.bright).add(" ", palette.base)
-    line.extend(quantile_cell(palette, observed, 0.99, alert(palette) if broken else palette.bright))
+    line.extend(quantile_cell(palette, observed, 0.99, palette.alert if broken else palette.bright))
     return line.add(whole(None if observed is None else observed.count, 6), palette.text)
 
 
@@ -191,7 +191,7 @@ def _judged(scene: Scene, promised: Objective, observed: Histogram | None, met: 
     if met:
         return line.add("   kept", palette.dim)
     line.add(f"   {palette.glyphs.warning} ", palette.warning)
-    return line.add(f"broken: {latency(reached).strip()}", alert(palette))
+    return line.add(f"broken: {latency(reached).strip()}", palette.alert)
 
 
 def _requests(scene: Scene, row: Row, ticks: Sequence[Tick], width: int) -> Line:
@@ -222,7 +222,7 @@ def _cache(scene: Scene, row: Row, width: int) -> Line:
     if usage is None and capacity is None:
         return line.add("-", palette.dim)
     line.extend(bar(usage, min(20, max(0, width - 60)), palette, palette.warning if full else None))
-    line.add(percent(usage, 4), alert(palette) if full else palette.bright if usage is not None else palette.dim)
+    line.add(percent(usage, 4), palette.alert if full else palette.bright if usage is not None else palette.dim)
     line.add(" %", palette.dim)
     if capacity is not None:
         line.add("  room for ", palette.dim).add(units("free", free).strip() or "-", palette.bright)
@@ -249,5 +249,5 @@ def _endings(scene: Scene, row: Row, ticks: Sequence[Tick]) -> Line:
         line.add(f"   {word} ", palette.dim)
         if bad:
             line.add(f"{palette.glyphs.warning} ", palette.warning)
-        line.add(whole(count, 4), alert(palette) if bad else palette.bright)
+        line.add(whole(count, 4), palette.alert if bad else palette.bright)
     return line

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 
 from collectors.model import EngineKey, engine_entity
 from dashboard.engine_columns import EngineColumns, quantiles_of
-from dashboard.engine_minute import is_broken, minute, tells_latencies
+from dashboard.engine_peers import tells_latencies
 from dashboard.engine_rows import Choice, Row
 from dashboard.format import latency, percent, whole
 from dashboard.scene import Scene
 from dashboard.tracks import Column
 from dashboard.widgets.axis import Gutters, axis_line, cursor_column, events_line
 from dashboard.widgets.engine_detail import LATENCY_NAMES, chosen_row, selected_name
-from dashboard.widgets.engine_table import alert
 from dashboard.widgets.history import HistoryPanel, TimeLine, drawn
 from dashboard.widgets.line import Line
 from dashboard.widgets.panel import Drawing
@@ -74,10 +73,10 @@ class EngineHistory(HistoryPanel):
             return list(quantiles_of(observed, 0.99))
 
         def number(scene: Scene) -> Line:
-            palette, observed = scene.palette, minute(scene, row.keys, name)
+            palette, observed = scene.palette, scene.observed(row.keys, name)
             high = None if observed is None else observed.quantile(0.99)
-            broken = is_broken(scene, row, name, observed)
-            style = palette.dim if high is None else alert(palette) if broken else palette.bright
+            broken = scene.is_slow(row.reading.model, name, observed)
+            style = palette.dim if high is None else palette.alert if broken else palette.bright
             line = Line().add(latency(high), style).add(" p99" if high is not None else "", palette.dim)
             return line.add(f" {palette.glyphs.warning}" if broken else "", palette.warning)
 
@@ -166,7 +165,7 @@ def _usage(row: Row) -> TimeLine:
     def number(scene: Scene) -> Line:
         palette = scene.palette
         full = value is not None and value >= 0.95
-        style = alert(palette) if full else palette.bright if value is not None else palette.dim
+        style = palette.alert if full else palette.bright if value is not None else palette.dim
         line = Line().add(percent(value, 4), style).add(" %", palette.dim)
         return line.add(f" {palette.glyphs.warning}" if full else "", palette.warning)
 

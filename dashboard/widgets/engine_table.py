@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from rich.style import Style
 from textual import events
@@ -12,7 +11,7 @@ from textual.message import Message
 
 from collectors.histogram import Histogram
 from collectors.model import EngineKey, Tick, engine_entity
-from dashboard.engine_minute import is_broken, minute, rank_balance
+from dashboard.engine_peers import rank_balance
 from dashboard.engine_rows import Choice, Row, rows_of
 from dashboard.format import latency, percent, whole
 from dashboard.palette import Palette
@@ -119,12 +118,6 @@ def _window(rows: Sequence[Row], selected: Row | None, room: int) -> Sequence[Ro
     here = rows.index(selected) if selected is not None else 0
     first = min(max(0, here - room + 1), len(rows) - room)
     return rows[first : first + room]
-
-
-@lru_cache(maxsize=8)
-def alert(palette: Palette) -> Style:
-    """What is worse than promised: a hue, and weight."""
-    return palette.strong + palette.warning
 
 
 def engine_name(row: Row) -> str:
@@ -270,7 +263,7 @@ class _Cells:
         palette, usage = self._palette, row.reading.kv_cache_usage_ratio
         full = usage is not None and usage >= _KV_FULL
         line = bar(usage, width, palette, palette.warning if full else None)
-        style = alert(palette) if full else palette.bright if usage is not None else palette.dim
+        style = palette.alert if full else palette.bright if usage is not None else palette.dim
         return line.add(percent(usage, 4), style).add(palette.glyphs.warning if full else " ", palette.warning)
 
     def free(self, row: Row) -> Line:
@@ -286,12 +279,12 @@ class _Cells:
 
     def quantiles(self, row: Row, name: str, *, middle: bool = True) -> Line:
         """p50 and p99 of the last minute, marked where more is slower than promised."""
-        palette, observed = self._palette, minute(self._scene, row.keys, name)
-        broken = is_broken(self._scene, row, name, observed)
+        palette, observed = self._palette, self._scene.observed(row.keys, name)
+        broken = self._scene.is_slow(row.reading.model, name, observed)
         line = Line().add(" " * middle, palette.base)
         if middle:
             line.extend(quantile_cell(palette, observed, 0.5, palette.bright))
-        line.extend(quantile_cell(palette, observed, 0.99, alert(palette) if broken else palette.bright))
+        line.extend(quantile_cell(palette, observed, 0.99, palette.alert if broken else palette.bright))
         return line.add(f" {palette.glyphs.warning}" if broken else "  ", palette.warning)
 
 

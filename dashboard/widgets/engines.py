@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from collectors.model import Tick, engine_entity
 from dashboard.format import NANOSECONDS, duration, latency, percent, whole
-from dashboard.quantiles import Quantiles, quantiles
 from dashboard.scene import QUANTILE_SECONDS, Scene
 from dashboard.widgets.bars import bar, phase_bar
 from dashboard.widgets.line import Line, wrap
@@ -118,10 +117,10 @@ def _detail(scene: Scene, engine: EngineReading, width: int, height: int) -> lis
         lines.append(Line())
     pairs = (("TTFT", "ttft", "queue", "queue"), ("TPOT", "tpot", "request", "e2e"))
     for left, left_field, right, right_field in pairs:
-        line = _latencies(scene, left, quantiles(ticks, engine.key, left_field))
+        line = _latencies(scene, engine, left, left_field)
         if width >= _SECOND + 33:
             line.to(_SECOND, palette.base)
-            line.extend(_latencies(scene, right, quantiles(ticks, engine.key, right_field), label=9))
+            line.extend(_latencies(scene, engine, right, right_field, label=9))
         lines.append(line)
     lines.append(_counts(scene, engine, ticks))
     return lines[:height]
@@ -167,12 +166,18 @@ def _requests(scene: Scene, engine: EngineReading, width: int) -> Line:
     return line
 
 
-def _latencies(scene: Scene, name: str, found: Quantiles, label: int = _LABEL) -> Line:
+def _latencies(scene: Scene, engine: EngineReading, name: str, field: str, label: int = _LABEL) -> Line:
+    """p50 and p99 of the last minute, marked where more is slower than was promised."""
     palette = scene.palette
+    observed = scene.observed((engine.key,), field)
+    slow = scene.is_slow(engine.model, field, observed)
     line = Line().add(f"{name:<{label}}", palette.dim)
-    for word, value in (("p50", found.p50), ("p99", found.p99)):
-        line.add(f"{word} ", palette.dim).add(latency(value), palette.bright if value is not None else palette.dim)
-        line.add("  ", palette.base)
+    for word, q in (("p50", 0.5), ("p99", 0.99)):
+        value = None if observed is None else observed.quantile(q)
+        marked = slow and word == "p99"
+        style = palette.dim if value is None else palette.alert if marked else palette.bright
+        line.add(f"{word} ", palette.dim).add(latency(value), style)
+        line.add(f"{palette.glyphs.warning} " if marked else "  ", palette.warning)
     return line
 
 
@@ -236,7 +241,6 @@ def _row(scene: Scene, engine: EngineReading, columns: Sequence[_Column], width:
 
 def _columns(scene: Scene, engines: Sequence[EngineReading], width: int) -> list[_Column]:
     palette, units = scene.palette, scene.units
-    ticks = scene.recent(QUANTILE_SECONDS)
     name = min(28, max(len(_name(engine)) for engine in engines), max(8, width // 4))
 
     def entity(engine: EngineReading) -> str:
@@ -258,9 +262,12 @@ def _columns(scene: Scene, engines: Sequence[EngineReading], width: int) -> list
         return line.add(percent(usage), palette.bright if usage is not None else palette.dim)
 
     def quantile(engine: EngineReading, field: str) -> Line:
-        found = quantiles(ticks, engine.key, field)
-        line = Line().add(latency(found.p50).strip().rjust(7), palette.bright)
-        return line.add(latency(found.p99).strip().rjust(8), palette.bright)
+        observed = scene.observed((engine.key,), field)
+        middle, high = (None, None) if observed is None else (observed.quantile(0.5), observed.quantile(0.99))
+        slow = scene.is_slow(engine.model, field, observed)
+        line = Line().add(latency(middle).strip().rjust(7), palette.bright)
+        line.add(latency(high).strip().rjust(8), palette.alert if slow else palette.bright)
+        return line.add(palette.glyphs.warning if slow else " ", palette.warning)
 
     wanted = [
         (0, _Column("phase", 8, phase)),
@@ -270,8 +277,8 @@ def _columns(scene: Scene, engines: Sequence[EngineReading], width: int) -> list
         (3, _Column("run", 4, lambda e: number(e.requests_running, 4))),
         (3, _Column("wait", 4, lambda e: number(e.requests_waiting, 4))),
         (4, _Column("KV cache", 10, cache)),
-        (7, _Column("TTFT p50, p99", 15, lambda e: quantile(e, "ttft"))),
-        (5, _Column("TPOT p50, p99", 15, lambda e: quantile(e, "tpot"))),
+        (7, _Column("TTFT p50, p99 ", 16, lambda e: quantile(e, "ttft"))),
+        (5, _Column("TPOT p50, p99 ", 16, lambda e: quantile(e, "tpot"))),
     ]
     room = width - name - _GAP
     kept: set[int] = set()

@@ -15,7 +15,6 @@ from rich.style import Style
 from collectors.histogram import Histogram
 from collectors.slo import Objective
 from dashboard.engine_columns import EngineColumns
-from dashboard.engine_minute import minute, objective
 from dashboard.engine_rows import Choice, Row
 from dashboard.format import percent
 from dashboard.palette import Palette
@@ -112,7 +111,7 @@ class LatencyHeat(AxisPanel):
         if bounds is None or span is None:
             return Drawing(title, Line(), _nothing(scene, row, name, width, height - len(axis)) + axis)
         observed = self._columns.latency(scene.history.tracks, row.keys, name, columns, scene.step)
-        promised = objective(scene, row, name)
+        promised = scene.slo.of(row.reading.model).of(name)
         map_lines = _map(scene, row, columns, observed, bounds, span, promised, sides, height - len(axis), name)
         return Drawing(title, _legend(palette, width - title.cells), map_lines + axis)
 
@@ -142,7 +141,7 @@ def _ramp(palette: Palette) -> str:
 @lru_cache(maxsize=8)
 def _inks(palette: Palette) -> tuple[tuple[Style, ...], Style]:
     """A style for each step, and the one for what is slower than promised."""
-    return (palette.dim, palette.dim, palette.bar, palette.bar, palette.bright), palette.strong + palette.warning
+    return (palette.dim, palette.dim, palette.bar, palette.bar, palette.bright), palette.alert
 
 
 def _legend(palette: Palette, width: int) -> Line:
@@ -171,7 +170,7 @@ def _map(
     shown = bands(bounds, lowest, highest, room, limit)
     levels = [_levels(histogram, shown) for histogram in observed]
     gaps, cursor = gaps_of(columns), cursor_column(scene, columns)
-    recent = minute(scene, row.keys, name)
+    recent = scene.observed(row.keys, name)
     lines = []
     for n in range(len(shown) - 1, -1, -1):
         band = shown[n]

@@ -1,12 +1,10 @@
-"""The latencies of an engine up to the interval looked at, and whether they are as promised."""
+"""Which engines should be loaded alike, and whether they are; and whether an engine tells latencies at all."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from collectors.histogram import Histogram
 from collectors.model import EngineKey
-from collectors.slo import Objective
 from dashboard.engine_rows import Row
 from dashboard.latency_rows import LATENCIES
 from dashboard.rank_words import Balance, balance, standings
@@ -18,20 +16,6 @@ _FEWEST = 10
 """Observations that a rank's median needs to be compared with others'."""
 
 
-def minute(scene: Scene, keys: Sequence[EngineKey], latency: str) -> Histogram | None:
-    """What those engines together observed in the minute up to the interval looked at."""
-    return minute_before(scene.history, None if scene.tick is None else scene.tick.interval.sequence, keys, latency)
-
-
-def minute_before(history: History, sequence: int | None, keys: Sequence[EngineKey], latency: str) -> Histogram | None:
-    """As `minute`, up to the interval of that number."""
-    tracks = history.tracks
-    row = None if sequence is None else tracks.row_of(sequence)
-    if row is None:
-        return None
-    return tracks.latencies.merged(keys, latency, tracks.rows_before(row, QUANTILE_SECONDS), row + 1)
-
-
 def tells_latencies(history: History, row: Row) -> bool:
     """Whether the page of that row has any latency in it, now or as far back as memory goes."""
     tracks = history.tracks
@@ -41,24 +25,13 @@ def tells_latencies(history: History, row: Row) -> bool:
     )
 
 
-def objective(scene: Scene, row: Row, latency: str) -> Objective | None:
-    """What is promised of a latency of that row's model."""
-    return scene.slo.of(row.reading.model).of(latency)
-
-
-def is_broken(scene: Scene, row: Row, latency: str, observed: Histogram | None) -> bool:
-    """Whether more is slower than was promised."""
-    promised = objective(scene, row, latency)
-    return promised is not None and promised.met(observed) is False
-
-
 def rank_balance(scene: Scene, rows: Sequence[Row]) -> Balance | None:
     """The sentence about the ranks: of each page with several, and of replicas of one model on several pages."""
     said: Balance | None = None
     ticks = scene.recent(QUANTILE_SECONDS)
 
     def median_of(key: EngineKey, latency: str) -> float | None:
-        observed = minute(scene, (key,), latency)
+        observed = scene.observed((key,), latency)
         return None if observed is None or observed.count < _FEWEST else observed.quantile(0.5)
 
     for keys, names, what in _peers(rows):
