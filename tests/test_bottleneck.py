@@ -32,7 +32,7 @@ def judged(
     engines = [engine] if engine is not None else []
     gpus = [hardware] if hardware is not None else []
     phase = phase_of(spent, settled=True)
-    return judge(phase, engines, gpus, partition(Group(spent, engines, gpus), phase, host, costs), costs)
+    return judge(phase, engines, gpus, partition(Group(spent.has_requests, engines, gpus), phase, host, costs), costs)
 
 
 def test_decode_that_fills_the_dram_bandwidth_is_bound_by_it() -> None:

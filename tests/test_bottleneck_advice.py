@@ -32,7 +32,7 @@ def busy_engine(batch: int = 32, usage: float = 0.3, **fields: float | str) -> E
 def advice(engine: EngineReading, card: GpuReading, costs: CostModel = COSTS, busy: float = 1.0) -> Bottleneck:
     spent = Spent(0.0, busy, 1 - busy, 0.0, 0.05, "high", (), True)
     phase = phase_of(spent, settled=True)
-    group = Group(spent, [engine], [card])
+    group = Group(spent.has_requests, [engine], [card])
     return judge(phase, [engine], [card], partition(group, phase, None, costs), costs)
 
 

@@ -31,7 +31,9 @@ def judged(
 ) -> Bottleneck:
     spent = Spent(busy * prefill, busy * (1 - prefill), 1 - busy, 0.0, 0.05, "high", (), requests)
     phase = phase_of(spent, settled=True)
-    return judge(phase, engines, gpus, partition(Group(spent, engines, gpus), phase, host, costs), costs, role)
+    return judge(
+        phase, engines, gpus, partition(Group(spent.has_requests, engines, gpus), phase, host, costs), costs, role
+    )
 
 
 def resting(**fields: float) -> GpuReading:
@@ -100,11 +102,10 @@ def test_a_host_that_is_not_let_compute_is_blamed() -> None:
 
 def test_a_machine_of_a_held_up_and_an_idle_engine_is_neither_one_nor_the_other() -> None:
     held_up = Spent(0.0, 0.6, 0.4, 0.0, 0.05, "high", (), True)
-    idle = Spent(0.0, 0.0, 1.0, 0.0, 0.05, "high", (), False)
     phase = phase_of(held_up, settled=True)
     walls = [
-        partition(Group(held_up, [decoding(gpus=("GPU-0",))], [resting()]), phase, None, UNCALIBRATED),
-        partition(Group(idle, [reading()], [gpu(kernel_active_ratio=0.0)]), phase, None, UNCALIBRATED),
+        partition(Group(True, [decoding(gpus=("GPU-0",))], [resting()]), phase, None, UNCALIBRATED),
+        partition(Group(False, [reading()], [gpu(kernel_active_ratio=0.0)]), phase, None, UNCALIBRATED),
     ]
     whole = mean_wall([wall for wall in walls if wall is not None])
     assert whole.shares["host"] == pytest.approx(0.2)

@@ -16,7 +16,6 @@ from typing import NamedTuple
 from collectors.model import BottleneckName, Phase
 from collectors.phase.calibrate import CostModel
 from collectors.phase.evidence import gpu_busy_ratio
-from collectors.phase.rules import Spent
 from collectors.readings import EngineReading, GpuReading, HostReading
 
 DRAM_ATTAINABLE = 0.80
@@ -48,9 +47,9 @@ _STARVED = 0.10
 
 
 class Group(NamedTuple):
-    """GPUs that belong together (one, or an engine's), with the engines on them and where their time went."""
+    """GPUs that belong together (one, or an engine's), with the engines on them and whether requests were there."""
 
-    spent: Spent
+    has_requests: bool
     engines: Sequence[EngineReading]
     gpus: Sequence[GpuReading]
 
@@ -83,7 +82,7 @@ def partition(group: Group, phase: Phase, host: HostReading | None, costs: CostM
     """
     gpus = [gpu for gpu in group.gpus if gpu.state == "ok"]
     hardware = signals(gpus)
-    busy = _busy(group.spent, phase, gpus)
+    busy = _busy(phase, gpus)
     if busy is None:
         return None
     shares: dict[BottleneckName, float] = {}
@@ -155,14 +154,10 @@ def _link_use(gpu: GpuReading) -> float | None:
     return min(1.0, max(rates) / (lane * width)) if lane and width and rates else None
 
 
-def _busy(spent: Spent, phase: Phase, gpus: Sequence[GpuReading]) -> float | None:
+def _busy(phase: Phase, gpus: Sequence[GpuReading]) -> float | None:
     """Busy time per wall time: measured by the GPUs, of which the busiest tells the time of a group."""
     measured = [ratio for gpu in gpus if (ratio := gpu_busy_ratio(gpu)) is not None]
-    if measured:
-        return min(1.0, max(measured))
-    if spent.seconds > 0 and spent.unknown <= 0.5 * spent.seconds:
-        return min(1.0, spent.busy / spent.seconds)
-    return phase.busy_ratio
+    return min(1.0, max(measured)) if measured else phase.busy_ratio
 
 
 def _share_idle(
@@ -195,7 +190,7 @@ def requests_throughout(group: Group) -> bool:
     Running ones at both ends may be different ones, with nothing between. Someone was surely there
     while somebody waits, or when more run at the end than began within the interval.
     """
-    if not group.spent.has_requests:
+    if not group.has_requests:
         return False
     for engine in group.engines:
         if engine.requests_waiting or engine.first_tokens is None:
@@ -256,7 +251,7 @@ def _share_busy(
             shares["network"] = shares.get("network", 0.0) + left * link / total
         shares["memory-bandwidth"] = left * bandwidth / total
         return basis
-    prefill = group.spent.share if group.spent.share is not None else phase.prefill_share
+    prefill = phase.prefill_share
     if prefill is None:
         shares["unknown"] = shares.get("unknown", 0.0) + left
         return "nothing"

@@ -29,6 +29,7 @@ from collectors.model import (
     gpu_entity,
 )
 from collectors.phase.calibrate import UNCALIBRATED, Calibration, CostModel, Window
+from collectors.phase.doubt import stated_error, updated_misfit
 from collectors.phase.evidence import Observation, observe, spread, with_live_prompt
 from collectors.phase.hardware import DramHistory
 from collectors.phase.priors import find, identity
@@ -101,9 +102,10 @@ class _EngineTrack:
     def spent(self, one: Split, seen: Observation) -> Spent:
         model = self.calibration.model
         confidence: Confidence
+        error = stated_error(one, seen, model, self.calibration.misfit)
         is_new = self.watched_seconds < _COLD_SECONDS and self.calibration.prior is None
         is_cold = is_new or (one.calibrated and not model.is_sure)
-        if is_cold or one.error > 0.25:
+        if is_cold or error > 0.25:
             confidence = "low"
         elif one.calibrated:
             confidence = "high" if model.error < 0.05 and model.windows >= 50 else "medium"
@@ -112,7 +114,7 @@ class _EngineTrack:
         else:
             confidence = "medium"
         has_requests = bool(seen.waiting) or seen.runs_throughout
-        return Spent(one.prefill, one.decode, one.idle, one.unknown, one.error, confidence, one.evidence, has_requests)
+        return Spent(one.prefill, one.decode, one.idle, one.unknown, error, confidence, one.evidence, has_requests)
 
     def settle_first(self, *, final: bool) -> Spent:
         """Takes the oldest interval out, learns from it, and gives its final seconds."""
@@ -122,6 +124,7 @@ class _EngineTrack:
             one = one._replace(idle=0.0, unknown=seen.seconds, evidence=(), error=1.0)
         spent = self.spent(one, seen)
         model = self.calibration.model
+        self.calibration.misfit = updated_misfit(self.calibration.misfit, one, seen, model)
         self._learn(seen, one)
         self.watched_seconds += seen.seconds
         if self.last_settled is None or seen.is_heard:
@@ -203,7 +206,7 @@ class Labeller:
         self._next_sequence = 0
         self._recent: deque[dict[str, tuple[float, float]]] = deque()
         # Judgements of unsettled intervals with all they depended on: most settle as they stood.
-        self._judged: dict[int, dict[str, tuple[object, Bottleneck, Wall | None]]] = {}
+        self._judged: dict[int, dict[str, tuple[object, object, Wall | None, Bottleneck]]] = {}
         if state is not None:
             self._restore(state)
 
@@ -354,17 +357,22 @@ class Labeller:
         track = self._engines.get(part.engines[0].key) if len(part.engines) == 1 else None
         costs = track.calibration.model if track is not None else UNCALIBRATED
         role = track.flows.role if track is not None and part.entity != HOST else None
-        asked = (
-            phase.label, phase.busy_ratio, phase.prefill_share, phase.confidence, part.spent, costs, walls, role,
-        )  # fmt: skip
         judged = self._judged.setdefault(interval.sequence, {})
         remembered = judged.get(part.entity)
-        if remembered is None or remembered[0] != asked:
-            group = Group(part.spent, part.engines, part.gpus)
-            wall = mean_wall(walls) if walls else partition(group, phase, interval.host, costs)
+        divided = (phase.label, phase.busy_ratio, phase.prefill_share, part.spent.has_requests, costs, walls)
+        if remembered is not None and remembered[0] == divided:
+            wall = remembered[2]
+        elif walls:
+            wall = mean_wall(walls)
+        else:
+            wall = partition(Group(part.spent.has_requests, part.engines, part.gpus), phase, interval.host, costs)
+        asked = (phase.label, phase.confidence, wall, costs, role)
+        if remembered is None or remembered[1] != asked:
             bottleneck = judge(phase, part.engines, part.gpus, wall, costs, role)
-            remembered = judged[part.entity] = (asked, bottleneck, wall)
-        return Label(interval.sequence, part.entity, phase, remembered[1]), remembered[2]
+        else:
+            bottleneck = remembered[3]
+        judged[part.entity] = (divided, asked, wall, bottleneck)
+        return Label(interval.sequence, part.entity, phase, bottleneck), wall
 
     def _smoothed(self, parts: list[_Part], duration: float) -> dict[str, float]:
         """Trailing mean share of each entity, so that a provisional label does not flicker."""
