@@ -54,14 +54,16 @@ def refusal_of(fetcher: Fetcher) -> str:
 def test_a_token_of_a_file_is_sent_and_read_again_when_the_file_changes(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("first\n")
-    with serving(guarded("Authorization", "Bearer first")) as server:
-        with closing(Fetcher(server.url, headers=Credentials(token_file=file))) as fetcher:
-            assert fetcher.fetch().text
-            server.behaviour = guarded("Authorization", "Bearer second")
-            with pytest.raises(PageProblem, match=r"blocked \(401\): it refuses what it is given as credentials"):
-                fetcher.fetch()
-            file.write_text("second\n")
-            assert fetcher.fetch().text
+    with (
+        serving(guarded("Authorization", "Bearer first")) as server,
+        closing(Fetcher(server.url, headers=Credentials(token_file=file))) as fetcher,
+    ):
+        assert fetcher.fetch().text
+        server.behaviour = guarded("Authorization", "Bearer second")
+        with pytest.raises(PageProblem, match=r"blocked \(401\): it refuses what it is given as credentials"):
+            fetcher.fetch()
+        file.write_text("second\n")
+        assert fetcher.fetch().text
 
 
 def test_an_unchanged_file_is_not_read_again(tmp_path: Path) -> None:
