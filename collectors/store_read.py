@@ -368,10 +368,11 @@ def _cost_model(stored: str) -> CostModel | None:
         return None
     known: dict[str, Any] = {}
     for entry in fields(CostModel):
-        value, usual = values.get(entry.name, entry.default), type(entry.default)
+        usual: Any = entry.default
+        value = values.get(entry.name, usual)
         if not isinstance(value, int | float) or not math.isfinite(value):
             return None
-        known[entry.name] = usual(value)
+        known[entry.name] = type(usual)(value)
     return CostModel(**known)
 
 

@@ -58,6 +58,7 @@ def test_the_ledger_splits_busy_time_and_keeps_every_second() -> None:
     assert ledger.busy == pytest.approx(8.0)
     assert ledger.bottlenecks == {"memory-bandwidth": 10.0}
     assert ledger.resources == {"memory-bandwidth": 7.5, "demand": 2.5}
+    assert ledger.inferred == 10.0, "its confidence is low: no counter told what limited it"
 
 
 def test_without_a_label_all_of_the_time_is_unknown() -> None:

@@ -23,7 +23,8 @@ class Ledger:
 
     `wall` is the machine's time by phase, `gpus` GPU-seconds by phase, `bottlenecks` the machine's
     time by the bottleneck named, `resources` the same as a partition: what each second was limited
-    by, where that is known. `seconds` is the length of the intervals, `intervals` their number.
+    by, where that is known; of `inferred` seconds that partition follows from the phases alone, no
+    hardware counter having told it. `seconds` is the length of the intervals, `intervals` their number.
     """
 
     seconds: float = 0.0
@@ -32,6 +33,7 @@ class Ledger:
     gpus: Mapping[str, float] = field(default_factory=dict)
     bottlenecks: Mapping[str, float] = field(default_factory=dict)
     resources: Mapping[str, float] = field(default_factory=dict)
+    inferred: float = 0.0
 
     def __add__(self, other: Ledger) -> Ledger:
         return Ledger(
@@ -41,6 +43,7 @@ class Ledger:
             merged(self.gpus, other.gpus),
             merged(self.bottlenecks, other.bottlenecks),
             merged(self.resources, other.resources),
+            self.inferred + other.inferred,
         )
 
     @property
@@ -65,6 +68,7 @@ def ledger_of(interval: Interval, labels: Mapping[str, Label]) -> Ledger:
         gpus=gpus,
         bottlenecks={judged.name if judged is not None else "unknown": seconds},
         resources={name: share * seconds for name, share in judged.shares.items()} if judged is not None else {},
+        inferred=seconds if judged is not None and judged.shares and judged.confidence == "low" else 0.0,
     )
 
 

@@ -15,8 +15,9 @@ from dashboard.scene import Scene
 from dashboard.widgets.line import Line
 from dashboard.widgets.panel import Drawing, Panel
 
-_LEFT, _RIGHT = 9, 8
-_NARROW = 40
+_RIGHT = 8
+_NARROW, _BROAD = 40, 96
+"""Columns from which names stand beside the cells, and from which they have as much room as on the time axis."""
 _WIDEST = 8
 """Cells of one CPU at most, where there are few of them."""
 _FULL = 0.95
@@ -49,7 +50,7 @@ def nodes_of(host: HostReading) -> list[Node]:
 
 
 def _sides(width: int) -> tuple[int, int]:
-    return (_LEFT, _RIGHT) if width >= _NARROW else (0, 0)
+    return (10 if width >= _BROAD else 8, _RIGHT) if width >= _NARROW else (0, 0)
 
 
 def rows_needed(host: HostReading | None, width: int) -> int:

@@ -47,7 +47,10 @@ class LedgerPanel(Panel):
         room = height - len(phases) - 1
         lines = phases
         if limits and room >= 1:
-            lines = [*phases, Line().add("limited by", palette.dim), *limits[:room]]
+            heading = Line().add("limited by", palette.dim)
+            if ledger.inferred > ledger.seconds / 2:
+                heading.add("   inferred from the phases, not measured", palette.faint)
+            lines = [*phases, heading, *limits[:room]]
         return Drawing(title, right, lines[:height])
 
 
@@ -61,7 +64,7 @@ def _phase_rows(palette: Palette, ledger: Ledger, width: int) -> list[Line]:
     heading = Line().to(_NAME, palette.base)
     rows = []
     length = _bar_width(width, with_gpus=with_gpus)
-    heading.to(_NAME + length + 5, palette.base).add(f"{'time':>{_TIME}}", palette.dim)
+    heading.to(_NAME + length + 6, palette.base).add(f"{'time':>{_TIME}}", palette.dim)
     if with_gpus:
         heading.add(f"{'GPU time':>{_TIME}}", palette.dim)
     for phase in PHASES:
@@ -98,12 +101,12 @@ def _limit_rows(palette: Palette, ledger: Ledger, width: int) -> list[Line]:
 
 
 def _bar_width(width: int, *, with_gpus: bool) -> int:
-    return max(0, min(30, width - _NAME - 5 - _TIME * (1 + with_gpus)))
+    return max(0, min(30, width - _NAME - 6 - _TIME * (1 + with_gpus)))
 
 
 def _row(
     palette: Palette, name: str, share: float | None, seconds: float, length: int, style: Style | None, keep: int = 0
 ) -> Line:
     line = Line().add(f"{name:<{_NAME}}", style or palette.text).extend(bar(share, length, palette, style))
-    line.to(_NAME + max(length, keep), palette.base).add(percent(share, 3), palette.bright).add(" %", palette.dim)
+    line.to(_NAME + max(length, keep), palette.base).add(percent(share, 4), palette.bright).add(" %", palette.dim)
     return line.add(f"{duration(seconds):>{_TIME}}", palette.text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from collectors.analysis.ledger import Ledger
 from collectors.analysis.resources import RATIOS, Resource, ResourceMix
 from dashboard.format import MISSING, percent, scaled
 from dashboard.palette import Palette
@@ -59,13 +60,13 @@ class ResourcesPanel(Panel):
         heading.to(_NAME + length + _VALUE + (_GAP if length else 1), palette.base).add("decode", palette.decode)
         lines = [heading, *(_line(palette, row, mix, length, said=bool(said)) for row in _ROWS)]
         if len(lines) < height:
-            lines.append(Line().foreign(_how(mix), palette.dim, width, palette.glyphs.ellipsis))
+            lines.append(Line().foreign(_how(mix, stretch.tally.ledger), palette.dim, width, palette.glyphs.ellipsis))
         return Drawing(title, right, lines[:height])
 
 
-def _how(mix: ResourceMix) -> str:
+def _how(mix: ResourceMix, ledger: Ledger) -> str:
     """By which rule the two phases were told apart."""
-    if not mix.moments:
+    if not mix.moments and not ledger.busy:
         return "no busy time with a known split in sight"
     flows = [mix.use(row.resource) for row in _ROWS[:2] if row.resource in mix.moments]
     if not flows:

@@ -112,7 +112,7 @@ def _scales(roof: Roof, points: Sequence[Point], width: int, height: int) -> tup
     xs, ys = [point.intensity for point in points], [point.rate for point in points]
     if roof.ridge is not None and roof.compute is not None:
         xs += [roof.ridge / 8, roof.ridge * 8]
-        ys += [roof.compute / 20, roof.compute * 1.6]
+        ys += [roof.compute / 8, roof.compute * 1.6]
     return _Scale(_below(min(xs)), _above(max(xs)), width), _Scale(_below(min(ys)), _above(max(ys)), height)
 
 
