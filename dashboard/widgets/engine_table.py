@@ -59,7 +59,9 @@ class EngineTable(Panel):
         if not engines:
             return Drawing(title, lines=absent or no_engine_lines(scene, width))
         if not rows:
-            told = Line().foreign(f"no engine has “{choice.wanted}” in its name", palette.text, width)
+            told = Line().foreign(
+                f'no engine has "{choice.wanted}" in its name, model, place or state', palette.text, width
+            )
             return Drawing(title, self._right(scene, 0, len(engines)), [told])
         said = _balance_line(scene, rows if not choice.wanted else rows_of(engines), width)
         lines = self._lines(scene, rows, width, height - len(absent), said)

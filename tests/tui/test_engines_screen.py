@@ -25,7 +25,7 @@ from dashboard.widgets.panel import Panel
 
 from .goldens import Golden, check
 from .ranks import LLAMACPP, PROMISED, URL, rank, ticks
-from .support import FakeFeed, desk_of, painted_screen, text_of
+from .support import FakeFeed, desk_of, painted, painted_screen, text_of
 from .test_screens import ALL_FIELDS, HOSTILE, thinned
 from .wave import SECOND, START, Wave
 
@@ -192,6 +192,17 @@ def test_a_filter_shows_what_it_hides_in_the_title() -> None:
     assert "filter 8080   1 shown of 5" in lines[1]
     assert "llama.cpp :8080" in lines[3]
     assert any("no engine has" in line for line in draw(wanted="zephyr"))
+
+
+def test_the_overview_marks_what_is_slower_than_promised() -> None:
+    desk = desk_of(Wave().ticks(60))
+    assert not any("▲" in line for line in painted(desk, 120, 40) if "TTFT" in line)
+    desk.slo = PROMISED
+    (line,) = [line for line in painted(desk, 120, 40) if "TTFT" in line]
+    assert "s ▲" in line
+    several = desk_of(Wave(engines=3).ticks(60))
+    several.slo = PROMISED
+    assert sum("▲" in line for line in painted(several, 160, 40) if "vLLM :800" in line) >= 3
 
 
 @asynccontextmanager
