@@ -131,27 +131,29 @@ def held_down(gpu: GpuReading) -> float | None:
     A driver that names a reason all the time while the clock stands at its maximum holds nothing
     down. Where no reason is counted, a draw at its limit with the clock well below its maximum is one.
     """
-    clock = gpu.sm_clock_hertz / gpu.sm_clock_max_hertz if gpu.sm_clock_hertz and gpu.sm_clock_max_hertz else None
-    told = [
-        ratio
-        for ratio in (gpu.throttle_power_ratio, gpu.throttle_thermal_ratio, gpu.throttle_hardware_ratio)
-        if ratio is not None
-    ]
-    if told:
-        most = max(told)
-        return 0.0 if most >= _ALWAYS and clock is not None and clock >= _CLOCK_FULL else most
+    power, thermal, hardware = gpu.throttle_power_ratio, gpu.throttle_thermal_ratio, gpu.throttle_hardware_ratio
+    if power is not None or thermal is not None or hardware is not None:
+        most = max(power or 0.0, thermal or 0.0, hardware or 0.0)
+        return 0.0 if most >= _ALWAYS and (_clock(gpu) or 0.0) >= _CLOCK_FULL else most
+    clock = _clock(gpu)
     if clock is None or gpu.power_watts is None or not gpu.power_limit_watts:
         return None
     at_limit = gpu.power_watts >= _POWER_AT_LIMIT * gpu.power_limit_watts
     return (gpu_busy_ratio(gpu) or 0.0) if at_limit and clock < _CLOCK_HELD else 0.0
 
 
+def _clock(gpu: GpuReading) -> float | None:
+    """The SM clock relative to its maximum."""
+    return gpu.sm_clock_hertz / gpu.sm_clock_max_hertz if gpu.sm_clock_hertz and gpu.sm_clock_max_hertz else None
+
+
 def _link_use(gpu: GpuReading) -> float | None:
     """Use of the PCIe link in its busier direction."""
-    generation, width = gpu.pcie_link_generation, gpu.pcie_link_width
-    lane = _PCIE_LANE_BYTES.get(int(generation)) if generation else None
+    if not gpu.pcie_link_generation or not gpu.pcie_link_width:
+        return None
+    lane = _PCIE_LANE_BYTES.get(int(gpu.pcie_link_generation))
     rates = [rate for rate in (gpu.pcie_rx_bytes_per_second, gpu.pcie_tx_bytes_per_second) if rate is not None]
-    return min(1.0, max(rates) / (lane * width)) if lane and width and rates else None
+    return min(1.0, max(rates) / (lane * gpu.pcie_link_width)) if lane and rates else None
 
 
 def _busy(phase: Phase, gpus: Sequence[GpuReading]) -> float | None:

@@ -366,7 +366,8 @@ class Labeller:
             wall = mean_wall(walls)
         else:
             wall = partition(Group(part.spent.has_requests, part.engines, part.gpus), phase, interval.host, costs)
-        asked = (phase.label, phase.confidence, wall, costs, role)
+        kind = phase.label if phase.label in ("idle", "waiting", "unknown") else "busy"
+        asked = (kind, phase.confidence, wall, costs, role)
         if remembered is None or remembered[1] != asked:
             bottleneck = judge(phase, part.engines, part.gpus, wall, costs, role)
         else:
