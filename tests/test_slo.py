@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from collectors.clock import FakeClock
 from collectors.histogram import Histogram
-from collectors.model import Event, Interval
-from collectors.readings import EngineReading
+from collectors.model import Event, Interval, Tick
+from collectors.readings import EngineReading, HostReading
 from collectors.slo import FEWEST, Objective, Slo, SloBook, SloWatch
-from dashboard.config import load
+from collectors.sources import Harvest, SourceStatus
+from dashboard.config import Config, load
 from dashboard.objectives import slo_book
+from dashboard.session import LiveSession, Parts
 
 SECOND = 1_000_000_000
 URL = "http://127.0.0.1:8000/metrics"
@@ -88,6 +93,42 @@ def test_the_configuration_makes_the_book(tmp_path: Any) -> None:
     assert book.of("other") == Slo(None, Objective(0.1, 0.95))
     assert book.of("a b") == Slo(Objective(0.5, 0.99), None)
     assert book.of(None) == book.common
+
+
+class SlowEngine:
+    """A source of one engine whose requests wait four seconds for their first token."""
+
+    name = "slow"
+
+    def start(self, arrived: threading.Event) -> None: ...
+    def request(self, edge: float) -> None: ...
+    def stop(self) -> None: ...
+
+    def pending(self) -> bool:
+        return False
+
+    def collect(self, edge: float) -> Harvest:
+        (reading,) = interval(0, SLOW).engines.values()
+        return Harvest(host=HostReading(name="node"), engines=(reading,))
+
+    def status(self) -> Sequence[SourceStatus]:
+        return ()
+
+
+def test_a_live_session_tells_it_with_the_interval_in_which_it_happened() -> None:
+    class Kept:
+        def __init__(self) -> None:
+            self.ticks: list[Tick] = []
+
+        def put(self, tick: Tick) -> None:
+            self.ticks.append(tick)
+
+    kept = Kept()
+    session = LiveSession(Config(), [kept], clock=FakeClock(), parts=Parts([SlowEngine()]))
+    for _ in range(4):
+        assert session.sampler.step()
+    told = [[event.text for event in tick.events if event.kind == "slo-breach"] for tick in kept.ticks]
+    assert told == [[f"SLO breached: TTFT p99 4.96 s over 2 s, vllm at {URL}"], [], []]
 
 
 @pytest.mark.parametrize(
