@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from collectors.model import HOST, Label, Tick, engine_entity, gpu_entity
@@ -24,8 +24,19 @@ def summary(tick: Tick) -> Iterator[str]:
         yield _line(f"gpu {gpu.index}", gpu.name, *_gpu(gpu), *_label(tick.labels.get(gpu_entity(gpu.uuid))))
     for engine in interval.engines.values():
         yield _line("engine", _name(engine), *_engine(engine), *_label(tick.labels.get(engine_entity(engine.key))))
+    yield from _notes(interval.gpus.values())
     for gap in interval.gaps:
         yield _line("missing", f"{gap.source}: {gap.reason}")
+
+
+def _notes(gpus: Iterable[GpuReading]) -> Iterator[str]:
+    """Why some GPUs that are read give less than they could; what is lost is told as missing."""
+    about: dict[str, list[str]] = {}
+    for gpu in gpus:
+        if gpu.state == "ok" and gpu.note:
+            about.setdefault(gpu.note, []).append(str(gpu.index))
+    for note, indices in about.items():
+        yield _line("note", f"GPU{'s' if len(indices) > 1 else ''} {', '.join(dict.fromkeys(indices))}: {note}")
 
 
 def _line(topic: str, *parts: str | None) -> str:

@@ -120,7 +120,7 @@ def test_instances_are_told_after_the_gpu_they_are_of() -> None:
     driver, whole, own = found(gpu, part)
     assert driver.text.endswith("1 GPUs")
     assert (whole.level, own.level) == ("fine", "fine")
-    assert "divided into 1 instances" in whole.text
+    assert "divided (MIG) into 1 instance," in whole.text
 
 
 def test_what_the_driver_asks_for_is_told() -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from collectors.gpu.codes import UNKNOWN
 from collectors.gpu.nvml import NvmlGone, load
@@ -573,6 +575,51 @@ def test_health_that_a_gpu_does_not_have_is_asked_once(rig: Rig) -> None:
     assert reading.power_watts is not None
     assert reading.energy_joules is not None
     assert reading.throttle_power_ratio is not None
+
+
+SYMBOLS = (
+    "nvmlDeviceGetName", "nvmlDeviceGetUUID", "nvmlDeviceGetHandleByUUID", "nvmlDeviceGetMemoryInfo_v2",
+    "nvmlDeviceGetMemoryInfo", "nvmlDeviceGetUtilizationRates", "nvmlDeviceGetPowerUsage", "nvmlDeviceGetClockInfo",
+    "nvmlDeviceGetEnforcedPowerLimit", "nvmlDeviceGetTemperatureV", "nvmlDeviceGetTemperature", "nvmlDeviceGetMigMode",
+    "nvmlDeviceGetTemperatureThreshold", "nvmlDeviceGetMarginTemperature", "nvmlDeviceGetMaxClockInfo",
+    "nvmlDeviceGetMemoryBusWidth", "nvmlDeviceGetFieldValues", "nvmlDeviceGetCurrentClocksEventReasons",
+    "nvmlDeviceGetComputeRunningProcesses_v3", "nvmlDeviceGetTotalEnergyConsumption", "nvmlDeviceGetPersistenceMode",
+    "nvmlGpmQueryDeviceSupport", "nvmlGpmSampleAlloc", "nvmlGpmSampleGet", "nvmlGpmMetricsGet", "nvmlGpmMigSampleGet",
+    "nvmlDeviceGetMaxMigDeviceCount", "nvmlDeviceGetMigDeviceHandleByIndex", "nvmlDeviceGetGpuInstanceId",
+    "nvmlDeviceGetAttributes_v2", "nvmlDeviceGetRemappedRows", "nvmlDeviceGetTotalEccErrors",
+)  # fmt: skip
+KEYS = ("power_mw", "used", "total", "limit_mw", "celsius", "memory_celsius", "sm_mhz", "reasons", "recovery")
+CODES = (2, 3, 4, 6, 7, 10, 13, 15, 16, 17, 19, 20, 21, 25, 27, 28, 999, 77, -3)
+refusals = st.builds("fail@0 {} {}".format, st.sampled_from(SYMBOLS), st.sampled_from(CODES))
+garbage = st.builds("value@0 {} {}".format, st.sampled_from(KEYS), st.sampled_from((0, 255, 4294967295, 1e18)))
+odd_fields = st.builds("field@0 {} {}".format, st.sampled_from((74, 82, 83, 186, 269, 3, 142)), st.sampled_from(CODES))
+odd_metrics = st.builds("metric@0 {} {}".format, st.sampled_from((1, 2, 5, 20)), st.sampled_from(("nan", "1e9", "-4")))
+divided = st.just("mig@0 9 16 9728 1g.10gb")
+POSSIBLE = {"ratio": (0.0, 1.0), "celsius": (-40.0, 150.0), "watts": (0.0, 10_000.0)}
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    faults=st.lists(refusals | garbage | odd_fields | odd_metrics | divided, max_size=8, unique=True),
+    from_the_start=st.booleans(),
+)
+def test_whatever_a_driver_answers_the_other_gpu_goes_on_and_nothing_impossible_is_shown(
+    rig: Rig, faults: list[str], from_the_start: bool
+) -> None:
+    rig.open("gpus 2", *(faults if from_the_start else ()))
+    for second in (1.0, 2.0, 3.0, 14.0, 15.0):
+        found = [reading_of(values) for values in rig.sample(1000.0 + second, *faults)["gpus"]]
+        readings = [reading for reading in found if reading is not None]
+        assert len(readings) == len(found)
+        for reading in readings:
+            for spec in field_specs(GpuReading):
+                value = getattr(reading, spec.name)
+                if spec.unit in POSSIBLE and value is not None:
+                    low, high = POSSIBLE[spec.unit]
+                    assert low <= value <= high, spec.name
+        (other,) = (reading for reading in readings if reading.uuid.endswith("1"))
+        assert other.state == "ok"
+        assert other.kernel_active_ratio is not None
 
 
 def test_the_traps_of_the_stand_in_do_count(rig: Rig) -> None:

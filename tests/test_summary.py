@@ -51,6 +51,15 @@ def test_a_summary_has_a_line_for_each_thing_and_leaves_out_what_is_missing() ->
     ]
 
 
+def test_gpus_that_could_give_more_say_why_in_one_line_for_each_reason() -> None:
+    note = "this GPU has no GPM (Hopper and newer have)"
+    gpus = [GpuReading(uuid=f"GPU-{index}", index=index, note=note) for index in range(3)]
+    lost = GpuReading(uuid="GPU-3", index=3, state="lost", note="this GPU needs a reset")
+    interval = Interval(1, 0, 1_000_000_000, 1.0, gpus={gpu.uuid: gpu for gpu in (*gpus, lost)})
+    lines = [line for line in summary(Tick(interval)) if line.startswith("note")]
+    assert lines == [f"note      GPUs 0, 1, 2: {note}"]
+
+
 def test_without_anything_known_a_dash_stands_for_the_phase() -> None:
     assert printed(Tick(Interval(1, 0, 1_000_000_000, 1.0)))[1:] == ["phase     -"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -94,7 +94,7 @@ class GpuFeed:
             gpus=self._known,
             processes=sample.processes,
             gpu_processes=self._described(sample, edge),
-            gaps=tuple(_loss(reading) for reading in sample.readings if reading.state == "lost"),
+            gaps=tuple(_losses(sample)),
         )
 
     def status(self) -> Sequence[SourceStatus]:
@@ -150,5 +150,12 @@ class GpuFeed:
         return Harvest(gpus=gpus, processes=self._seen.processes, gaps=(Gap(NAME, reason),))
 
 
-def _loss(reading: GpuReading) -> Gap:
-    return Gap(f"{NAME} {reading.uuid}", reading.note or "this GPU does not answer")
+def _losses(sample: GpuSample) -> Iterator[Gap]:
+    """The GPUs that are lost, and those that NVML counts and may not be opened."""
+    for reading in sample.readings:
+        if reading.state == "lost":
+            yield Gap(f"{NAME} {reading.uuid}", reading.note or "this GPU does not answer")
+    shown = {f"index {reading.index}" for reading in sample.readings if reading.parent is None}
+    for name, note in sample.notes.items():
+        if name.startswith("index ") and name not in shown:
+            yield Gap(f"{NAME} {name}", note)

@@ -96,11 +96,12 @@ def findings(
         yield Finding("gpu", level, reason, _LIBRARY_REMEDY if is_absent and not on_pages else None)
         yield from _each(merged((), on_pages), {})
         return
-    gpus = sum(1 for reading in sample.readings if reading.parent is None)
+    gpus = sum(1 for reading in sample.readings if reading.parent is None and not reading.uuid.startswith("index "))
     yield Finding("gpu", "fine", f"NVIDIA driver {driver or 'of unknown version'}, {gpus} GPUs")
     yield from _each(merged(sample.readings, on_pages), sample.notes)
+    shown = {reading.uuid for reading in sample.readings}
     for name, note in sample.notes.items():
-        if name.startswith("index "):
+        if name.startswith("index ") and name not in shown:
             yield Finding("gpu", "missing", f"GPU {name.removeprefix('index ')}: {note}")
     if restricted and any(reading.source != "gpm" for reading in sample.readings):
         yield Finding(
@@ -119,7 +120,8 @@ def _each(readings: Sequence[GpuReading], notes: Mapping[str, str]) -> Iterator[
         if reading.state != "ok":
             yield Finding("gpu", "missing", f"{name}: {reading.state}{f', {note}' if note else ''}")
         elif reading.instances:
-            yield Finding("gpu", "fine", f"{name}: divided into {reading.instances:.0f} instances (MIG), which follow")
+            parts = f"{reading.instances:.0f} instance{'' if reading.instances == 1 else 's'}"
+            yield Finding("gpu", "fine", f"{name}: divided (MIG) into {parts}, below")
         elif reading.source == "gpm":
             why = f"; {note}" if note else ""
             yield Finding("gpu", "fine", f"{name}: SM, tensor and DRAM activity from GPM{why}")
