@@ -3,7 +3,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.phase.calibrate import MIN_WINDOWS, UNCALIBRATED, Calibration, CostModel, Window, fit
@@ -60,6 +60,7 @@ def test_decode_alone_teaches_nothing_of_prefill() -> None:
         max_size=30,
     )
 )
+@settings(deadline=None)
 def test_costs_are_never_negative_and_a_prompt_token_never_exceeds_a_step(rows: list[tuple[float, ...]]) -> None:
     model = fit([Window(*row) for row in rows])
     assert min(model.step, model.token, model.kv_step, model.prompt_token) >= 0

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.phasebench.deployment import deploy
+from benchmarks.phasebench.inputs import truths
 from benchmarks.phasebench.pages import Publisher
-from benchmarks.phasebench.scoring import score, truths
+from benchmarks.phasebench.scoring import score
 from benchmarks.phasebench.simulator import Limits, simulate
 from benchmarks.phasebench.tables import KernelTables, Step
-from benchmarks.phasebench.traces import Request
+from benchmarks.phasebench.traces import Request, Shape
 from collectors.engine.reading import new_memo, snapshots
 
 
@@ -82,10 +84,34 @@ def test_published_pages_lump_a_prompt_at_its_end(tables: KernelTables) -> None:
 
 
 def test_the_score_of_a_made_up_card_is_within_its_gate(tables: KernelTables) -> None:
-    steps = simulate(load(1000), tables, Limits(), 240.0)
-    row = score("made", steps, Limits(), 1.0, 240.0, "pages")
+    instances = deploy("one", load(1000), tables, Limits(), 240.0)
+    row = score("made", instances, tables.card, 1.0, 240.0, "pages")
     assert row.mae <= 0.05
     assert row.intervals >= 100
+
+
+@pytest.mark.parametrize("shape", ["ranks", "split", "restart"])
+def test_every_deployment_is_labelled_through_the_same_path(tables: KernelTables, shape: Shape) -> None:
+    instances = deploy(shape, load(1000), tables, Limits(), 260.0)
+    row = score("made", instances, tables.card, 1.0, 260.0, "pages")
+    assert row.mae <= 0.05
+    assert row.intervals >= 90
+
+
+def test_the_parts_of_a_split_deployment_do_all_the_work_once(tables: KernelTables) -> None:
+    requests = load(40)
+    prefill, decode = deploy("split", requests, tables, Limits(), 1e9)
+    assert sum(step.prefill_tokens for step in prefill.steps) == sum(one.prompt for one in requests)
+    made = sum(step.decode + len(step.finished_prompts) for part in (prefill, decode) for step in part.steps)
+    assert made == sum(one.output for one in requests)
+
+
+def test_a_process_that_starts_again_counts_from_zero(tables: KernelTables) -> None:
+    (instance,) = deploy("restart", load(1000), tables, Limits(), 100.0)
+    before, after = instance.processes
+    assert before.end <= 50.0 < after.begin
+    assert all(after.begin <= step.start for step in after.steps)
+    assert not instance.is_up(49.5, 50.5)
 
 
 ROOT = os.environ.get("PHASETOP_TEST_DATA")

@@ -12,40 +12,56 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from benchmarks.phasebench.scoring import INPUTS, Row, score
-from benchmarks.phasebench.simulator import Limits, simulate
-from benchmarks.phasebench.tables import KernelTables
+from benchmarks.phasebench.deployment import deploy
+from benchmarks.phasebench.inputs import INPUTS
+from benchmarks.phasebench.scoring import Row, score
+from benchmarks.phasebench.simulator import Limits
+from benchmarks.phasebench.tables import StepTimes, find_tables
 from benchmarks.phasebench.traces import workloads
 
-_COLUMNS = (("mae", 7), ("bias", 7), ("p95", 7), ("F1", 6), ("mixed", 6), ("cover", 6), ("abst", 6), ("delay", 6))
+_COLUMNS = (
+    ("mae", 7),
+    ("bias", 7),
+    ("p95", 7),
+    ("F1", 6),
+    ("mixed", 6),
+    ("stated", 7),
+    ("cover", 6),
+    ("abst", 6),
+    ("delay", 6),
+)
 
 
 def rows(arguments: argparse.Namespace) -> Iterator[Row]:
     data: Path = arguments.data
-    table_directories = sorted(path.parent for path in (data / "llmservingsim" / "perf").glob("*/*/*/attention.csv"))
-    wanted = [
-        path
-        for path in table_directories
-        if not arguments.tables or path.parts[-3:] == tuple(arguments.tables.split("/"))
-    ]
-    if not wanted:
-        sys.exit(f"no kernel tables {arguments.tables or ''} under {data / 'llmservingsim' / 'perf'}; see --data")
-    chosen = [one for one in workloads(data) if not arguments.trace or one.name in arguments.trace]
-    if not chosen:
-        sys.exit(f"no such trace; there are: {', '.join(one.name for one in workloads(data))}")
+    tables = _tables(data, arguments.tables)
+    known = workloads(data)
+    chosen = [one for one in known if not arguments.trace or one.name in arguments.trace]
+    strangers = sorted(set(arguments.trace or ()) - {one.name for one in known})
+    if strangers or not chosen:
+        sys.exit(f"no trace {', '.join(strangers)}; there are: {', '.join(one.name for one in known)}")
     seconds = 300.0 if arguments.quick else 600.0
-    for directory in wanted:
-        tables = KernelTables(directory)
-        limits = Limits()
-        for workload in chosen:
-            steps = simulate(workload.make(seconds, arguments.seed), tables, limits, seconds)
-            for interval in arguments.interval or ([1.0] if arguments.quick else [1.0, 0.25]):
-                for inputs in arguments.inputs or (("pages", "exact") if arguments.quick else INPUTS):
-                    yield score(workload.name, steps, limits, interval, seconds, inputs)
+    for workload in chosen:
+        limits = Limits(kv_tokens=workload.kv_tokens or tables.card.kv_tokens)
+        requests = workload.make(seconds, arguments.seed)
+        instances = deploy(workload.shape, requests, tables, limits, seconds)
+        for interval in arguments.interval or ([1.0] if arguments.quick else [1.0, 0.25]):
+            for inputs in arguments.inputs or (("pages", "exact") if arguments.quick else INPUTS):
+                yield score(workload.name, instances, tables.card, interval, seconds, inputs)
+
+
+def _tables(data: Path, wanted: str | None) -> StepTimes:
+    """The tables asked for, or the first kernel tables of the data directory."""
+    found = dict(find_tables(data))
+    name = wanted or next(iter(found), None)
+    if name not in found:
+        there = ", ".join(found) or "none"
+        sys.exit(f"no tables {wanted or ''} under {data}; there are: {there}; see --data and --tables")
+    return found[name]()
 
 
 def main() -> None:
@@ -71,18 +87,29 @@ def main() -> None:
     for row in rows(arguments):
         done.append(row)
         print(json.dumps(row.as_dict()) if arguments.json else _line(row), flush=True)
-    if not arguments.json and len(done) > 1:
+    if not arguments.json:
+        _summary(done)
+
+
+def _summary(done: Sequence[Row]) -> None:
+    """Means over the rows, and the mean errors beside those of the baselines."""
+    if len(done) > 1:
         error, f1 = fmean(row.mae for row in done), fmean(row.macro_f1 for row in done)
         print(f"mean of {len(done)} rows: mae {error:.4f}, F1 {f1:.3f}")
+    for row in done:
+        if row.inputs in ("pages", "exact") and row.interval == 1.0:
+            ratios = (f"{row.mae / value:.2f} of {name}" for name, value in row.baselines.items() if value)
+            print(f"{row.workload:18} {row.inputs:6} mean error is {', '.join(ratios)}")
 
 
 def _line(row: Row) -> str:
     mixed = "-" if row.mixed_accuracy is None else f"{row.mixed_accuracy:.2f}"
     delay = "-" if row.delay_seconds is None else f"{row.delay_seconds:.1f}"
+    cover = "-" if row.coverage is None else f"{row.coverage:.2f}"
     baselines = "  ".join(f"{name} {value:.3f}" for name, value in row.baselines.items())
     return (
         f"{row.workload:18}{row.interval:5g} {row.inputs:9}{row.mae:7.3f}{row.bias:+7.3f}{row.p95:7.3f}"
-        f"{row.macro_f1:6.2f}{mixed:>6}{row.coverage:6.2f}{row.abstained:6.2f}{delay:>6}   {baselines}"
+        f"{row.macro_f1:6.2f}{mixed:>6}{row.error:7.3f}{cover:>6}{row.abstained:6.2f}{delay:>6}   {baselines}"
     )
 
 

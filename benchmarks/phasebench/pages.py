@@ -14,14 +14,27 @@ from benchmarks.phasebench.simulator import Done
 
 TTFT_BOUNDS = (.001, .005, .01, .02, .04, .06, .08, .1, .25, .5, .75, 1., 2.5, 5., 7.5, 10., 20., 40., 80.)  # fmt: skip
 ITL_BOUNDS = (.01, .025, .05, .075, .1, .15, .2, .3, .4, .5, .75, 1., 2.5, 5., 7.5, 10., 20., 40., 80.)  # fmt: skip
-_LABELS = 'engine="0",model_name="simulated"'
 BLOCK_TOKENS = 16
 
 
 class Publisher:
-    """Pages at rising times. `with_steps` False leaves the step counter out."""
+    """One engine's pages at rising times; several ranks' make one page.
 
-    def __init__(self, steps: Sequence[Done], kv_tokens: int, *, with_steps: bool = True) -> None:
+    `takes_over` says that prompts it did not compute arrived from another instance; otherwise they
+    were in its prefix cache. `with_steps` False leaves the step counter out.
+    """
+
+    def __init__(
+        self,
+        steps: Sequence[Done],
+        kv_tokens: int,
+        index: str = "0",
+        takes_over: bool = False,
+        *,
+        with_steps: bool = True,
+    ) -> None:
+        self._labels = f'engine="{index}",model_name="simulated"'
+        self._elsewhere = "external_kv_transfer" if takes_over else "local_cache_hit"
         self._steps = steps
         self._next = 0
         self._kv_tokens = kv_tokens
@@ -59,7 +72,7 @@ class Publisher:
         self._last = step
 
     def _lines(self) -> Iterator[str]:
-        last = self._last
+        last, labels = self._last, self._labels
         samples: list[tuple[str, float]] = [
             ("num_requests_running", last.running if last else 0),
             ("num_requests_waiting", last.waiting if last else 0),
@@ -76,16 +89,16 @@ class Publisher:
         if self._with_steps:
             samples.append(("iteration_tokens_total_count", self._with_output))
         for name, value in samples:
-            yield f"vllm:{name}{{{_LABELS}}} {float(value)!r}"
-        yield f'vllm:prompt_tokens_by_source_total{{{_LABELS},source="local_compute"}} {float(self._computed)!r}'
-        yield f'vllm:prompt_tokens_by_source_total{{{_LABELS},source="local_cache_hit"}} {float(self._cached)!r}'
-        yield from _buckets("time_to_first_token_seconds", TTFT_BOUNDS, self._ttft)
-        yield from _buckets("inter_token_latency_seconds", ITL_BOUNDS, self._itl)
+            yield f"vllm:{name}{{{labels}}} {float(value)!r}"
+        yield f'vllm:prompt_tokens_by_source_total{{{labels},source="local_compute"}} {float(self._computed)!r}'
+        yield f'vllm:prompt_tokens_by_source_total{{{labels},source="{self._elsewhere}"}} {float(self._cached)!r}'
+        yield from _buckets(labels, "time_to_first_token_seconds", TTFT_BOUNDS, self._ttft)
+        yield from _buckets(labels, "inter_token_latency_seconds", ITL_BOUNDS, self._itl)
         blocks = self._kv_tokens // BLOCK_TOKENS
         yield f'vllm:cache_config_info{{block_size="{BLOCK_TOKENS}",engine="0",num_gpu_blocks="{blocks}"}} 1.0'
 
 
-def _buckets(name: str, limits: Sequence[float], counts: Sequence[int]) -> Iterator[str]:
+def _buckets(labels: str, name: str, limits: Sequence[float], counts: Sequence[int]) -> Iterator[str]:
     bounds = [*(f"{limit!r}" for limit in limits), "+Inf"]
     for bound, reached in zip(bounds, accumulate(counts), strict=True):
-        yield f'vllm:{name}_bucket{{{_LABELS},le="{bound}"}} {float(reached)!r}'
+        yield f'vllm:{name}_bucket{{{labels},le="{bound}"}} {float(reached)!r}'

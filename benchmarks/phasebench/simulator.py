@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from benchmarks.phasebench.tables import KernelTables, Step
+from benchmarks.phasebench.tables import Step, StepTimes
 from benchmarks.phasebench.traces import Request
 
 
@@ -68,9 +68,10 @@ class Done:
     token_gaps: float = 0.0
 
 
-def simulate(requests: Iterable[Request], tables: KernelTables, limits: Limits, seconds: float) -> list[Done]:
-    """All steps that ended within `seconds`."""
-    arriving = deque(sorted(requests, key=lambda one: one.arrival))
+def simulate(requests: Iterable[Request], tables: StepTimes, limits: Limits, seconds: float) -> list[Done]:
+    """All steps until `seconds`. Requests that could never fit into the KV cache are refused, as engines do."""
+    fitting = (one for one in requests if one.prompt + one.output <= limits.kv_tokens)
+    arriving = deque(sorted(fitting, key=lambda one: one.arrival))
     waiting: deque[Sequence] = deque()
     running: list[Sequence] = []
     now, steps = 0.0, []
@@ -89,7 +90,7 @@ def simulate(requests: Iterable[Request], tables: KernelTables, limits: Limits, 
     return steps
 
 
-def _step(now: float, waiting: deque[Sequence], running: list[Sequence], tables: KernelTables, limits: Limits) -> Done:
+def _step(now: float, waiting: deque[Sequence], running: list[Sequence], tables: StepTimes, limits: Limits) -> Done:
     decoding = [one for one in running if one.is_decoding]
     preempted = _make_room(running, decoding, waiting, limits)
     budget = limits.batch_tokens - len(decoding)

@@ -37,11 +37,18 @@ _EXPERTS = {"Qwen3-30B-A3B": (128, 8), "Mixtral-8x7B-v0.1": (8, 2), "Phi-mini-Mo
 """Experts of a layer, and how many of them a token visits."""
 _BILLIONS = re.compile(r"(\d+(?:\.\d+)?)B(?:-A(\d+(?:\.\d+)?)B)?", re.IGNORECASE)
 _CARDS = {
-    "RTXPRO6000": "NVIDIA RTX PRO 6000 Blackwell Server Edition", "RTX4090": "NVIDIA GeForce RTX 4090",
-    "RTX3090": "NVIDIA GeForce RTX 3090", "A6000": "NVIDIA RTX A6000", "H100": "NVIDIA H100 80GB HBM3",
-    "A100": "NVIDIA A100-SXM4-80GB", "H200": "NVIDIA H200", "L4": "NVIDIA L4", "L40S": "NVIDIA L40S",
+    "RTXPRO6000": ("NVIDIA RTX PRO 6000 Blackwell Server Edition", 96e9), "RTX4090": ("NVIDIA GeForce RTX 4090", 24e9),
+    "RTX3090": ("NVIDIA GeForce RTX 3090", 24e9), "A6000": ("NVIDIA RTX A6000", 48e9), "L4": ("NVIDIA L4", 24e9),
+    "L40S": ("NVIDIA L40S", 48e9), "A100": ("NVIDIA A100-SXM4-80GB", 80e9), "H100": ("NVIDIA H100 80GB HBM3", 80e9),
+    "H200": ("NVIDIA H200", 141e9),
 }  # fmt: skip
-"""What a driver calls the cards that tables are named after."""
+"""What a driver calls the cards that tables are named after, and their memory in bytes."""
+_KV_BYTES = {
+    "Llama-3.1-8B": 131072.0, "Llama-3.1-70B": 327680.0, "Llama-3.2-1B": 32768.0, "Llama-3.2-3B": 114688.0,
+    "Qwen3-8B": 147456.0, "Qwen3-14B": 163840.0, "Qwen3-32B": 262144.0, "Qwen3-30B-A3B": 98304.0,
+    "Mixtral-8x7B-v0.1": 131072.0, "opt-13b": 819200.0, "opt-66b": 2359296.0,
+}  # fmt: skip
+"""Bytes of a token in a 16-bit KV cache, by the model's layers and key-value heads."""
 
 Point = tuple[float, float, float, float]
 
@@ -64,13 +71,31 @@ class Step:
 class Card:
     """What stands on the data sheets of one table's GPUs and model: for the baselines, and as NVML would tell.
 
-    `parameters` are those a token visits; None where the name of the model does not tell. `count` is the
-    tensor parallelism.
+    `parameters` are those a token visits and `weights` all of them; None where the name of the model does
+    not tell. `count` is the tensor parallelism, `memory` the bytes of one GPU.
     """
 
     peaks: Peaks
-    parameters: float | None
-    count: int
+    parameters: float | None = None
+    count: int = 1
+    memory: float | None = None
+    kv_token_bytes: float | None = None
+
+    @property
+    def kv_tokens(self) -> int:
+        """Tokens of KV cache that 16-bit weights leave of nine tenths of the memory; half a million where unknown."""
+        if self.memory is None or self.weights is None or self.kv_token_bytes is None:
+            return 500_000
+        room = 0.9 * self.memory * self.count - 2 * self.weights
+        return max(20_000, int(room / self.kv_token_bytes))
+
+    weights: float | None = None
+
+    def memory_used(self, kv_tokens: int) -> float | None:
+        """Bytes of one GPU's memory with 16-bit weights and so large a KV cache."""
+        if self.weights is None or self.kv_token_bytes is None:
+            return None
+        return (2 * self.weights + kv_tokens * self.kv_token_bytes) / self.count
 
 
 class StepTimes(Protocol):
@@ -110,12 +135,11 @@ def _table_name(directory: Path) -> str:
 def _card(name: str) -> Card:
     gpu, model, parallelism = name.split("/")
     billions = _BILLIONS.search(model)
-    visited = billions.group(2) or billions.group(1) if billions else None
-    return Card(
-        peaks(_CARDS.get(gpu.removesuffix("-vllm").removesuffix("-distserve"))),
-        float(visited) * 1e9 if visited else None,
-        int(parallelism.removeprefix("tp")),
-    )
+    every = float(billions.group(1)) * 1e9 if billions else None
+    visited = float(billions.group(2)) * 1e9 if billions and billions.group(2) else every
+    product, memory = _CARDS.get(gpu.removesuffix("-vllm").removesuffix("-distserve"), (None, None))
+    count = int(parallelism.removeprefix("tp"))
+    return Card(peaks(product), visited, count, memory, _of_model(_KV_BYTES, model), every)
 
 
 def _of_model(table: Mapping[str, Any], model: str) -> Any:

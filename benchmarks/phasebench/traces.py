@@ -9,6 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
+
+Shape = Literal["one", "ranks", "split", "restart"]
+"""Who serves: one engine, two data-parallel ranks, instances for prefill and decode, one that dies once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +27,15 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A named stream of requests, made anew for each seed."""
+    """A named stream of requests, made anew for each seed, and who serves it.
+
+    `kv_tokens` bounds the KV cache; None leaves what the card has.
+    """
 
     name: str
     make: Callable[[float, int], list[Request]]
+    shape: Shape = "one"
+    kv_tokens: int | None = None
 
 
 def _poisson(lengths: Sequence[tuple[int, int]], rate: float, seconds: float, seed: int) -> list[Request]:
@@ -83,10 +92,13 @@ def workloads(data: Path) -> list[Workload]:
         if kind == "conv":
             found.append(Workload("prefix-cached-4", partial(_prefix_cached, lengths)))
             found.append(Workload("idle-gaps-4", partial(_with_gaps, lengths)))
+            found.append(Workload("two-ranks-8", partial(_poisson, lengths, 8.0), shape="ranks"))
+            found.append(Workload("split-4", partial(_poisson, lengths, 4.0), shape="split"))
+            found.append(Workload("restart-4", partial(_poisson, lengths, 4.0), shape="restart"))
     for path in sorted((data / "llmservingsim" / "bench").glob("*/*/requests.jsonl")):
         lengths = _sharegpt(path)
-        suffix = "" if len(found) < 12 else f"-{path.parts[-3]}"
-        found += [_drawn(f"sharegpt-{rate:g}{suffix}", lengths, rate) for rate in (4.0, 10.0)]
+        found += [_drawn(f"sharegpt-{rate:g}", lengths, rate) for rate in (4.0, 10.0)]
+        found.append(Workload("kv-limited-10", partial(_poisson, lengths, 10.0), kv_tokens=60_000))
         break
     found.append(Workload("prompt-heavy-12", _prompt_heavy))
     return found

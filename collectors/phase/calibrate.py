@@ -57,8 +57,8 @@ _RIDGE = (0.02, 0.05, 0.05, 0.02, 0.02)
 """Pull of each cost towards its prior; the second-order costs of batch and context are held tighter."""
 _KNOWN_RIDGE = (0.02, 0.05, 0.15, 0.02, 0.02)
 """The same where the hardware tells what resident tokens cost."""
-_BANDWIDTH_REACHED, _MEMORY_USED = 0.8, 0.9
-"""Share of the memory bandwidth that a decode step reaches, and of the memory that engines use by default."""
+_BANDWIDTH_REACHED = 0.8
+"""Share of the memory bandwidth that a decode step reaches."""
 _COLD_RIDGE = 0.05
 """Pull towards the prior while there are few windows; it fades out by `SURE_WINDOWS`."""
 _SWEEPS = 200
@@ -71,8 +71,8 @@ class Hardware(NamedTuple):
 
     `tokens_per_step` is how many prompt tokens cost as much as a decode step: a step reads every
     weight once and a prompt token computes with every weight once. `bytes_per_second` and
-    `memory_bytes` are those of all the engine's GPUs, `kv_tokens` the size of its KV cache; 0 where
-    unknown.
+    `memory_bytes` in use are those of all the engine's GPUs, `kv_tokens` the size of its KV cache; 0
+    where unknown.
     """
 
     tokens_per_step: float = CPU_TOKENS_PER_STEP
@@ -87,10 +87,10 @@ class Hardware(NamedTuple):
     def kv_step(self, step: float) -> float:
         """Seconds a step takes longer for each resident token, by the bytes a token has in the KV cache.
 
-        The cache has what the weights leave of the memory; the weights are what a step reads.
+        The cache is what is in use besides the weights; the weights are what a step reads.
         """
         weights = step * self.bytes_per_second * _BANDWIDTH_REACHED
-        cache = self.memory_bytes * _MEMORY_USED - weights
+        cache = self.memory_bytes - weights
         if weights <= 0 or cache <= 0 or self.kv_tokens <= 0:
             return 0.0
         return step * cache / self.kv_tokens / weights
@@ -145,6 +145,8 @@ class CostModel:
     extrapolated, and where they are much the same the costs of a step and of a sequence were not told apart."""
     prompts_per_token: float = 0.0
     """Prompt tokens computed for each generated one, over all the windows."""
+    prefill_share: float = 0.0
+    """Share of the windows' time that prompts took."""
 
     def decode_seconds(self, steps: float, generated: float, kv_steps: float) -> float:
         return self.step * steps + self.token * generated + self.kv_step * kv_steps
@@ -167,6 +169,8 @@ class Calibration:
     windows: deque[Window] = field(default_factory=lambda: deque(maxlen=MAX_WINDOWS))
     model: CostModel = UNCALIBRATED
     hardware: Hardware = UNKNOWN_HARDWARE
+    misfit: float | None = None
+    """What the costs lately left unexplained in an interval, relative to its busy time."""
     _open: list[float] = field(default_factory=lambda: [0.0] * len(Window._fields))
     _since_fit: int = 0
     _flops: float = 0.0
@@ -211,6 +215,7 @@ class Calibration:
             "windows": [list(window) for window in self.windows],
             "open": list(self._open),
             "hardware": list(self.hardware),
+            "misfit": self.misfit,
             "since_fit": self._since_fit,
             "flops": self._flops,
             "tokens": self._tokens,
@@ -224,7 +229,7 @@ class Calibration:
         model = CostModel(**state["model"])
         prior = CostModel(**state["prior"]) if state["prior"] is not None else None
         rest = (list(state["open"]), state["since_fit"], state["flops"], state["tokens"])
-        return cls(windows, model, Hardware(*state["hardware"]), *rest, prior)
+        return cls(windows, model, Hardware(*state["hardware"]), state["misfit"], *rest, prior)
 
 
 def _explains(model: CostModel, windows: Iterable[Window]) -> bool:
@@ -269,6 +274,7 @@ def fit(windows: Iterable[Window], hardware: Hardware = UNKNOWN_HARDWARE) -> Cos
         knows_prefill=knows_prefill,
         batch_low=min((row.generated / row.steps for row in decode_rows), default=0.0),
         batch_high=max((row.generated / row.steps for row in decode_rows), default=0.0),
+        prefill_share=min(1.0, prompt_token * sum(row.prompt for row in rows) / sum(row.busy for row in rows)),
         prompts_per_token=sum(row.prompt for row in rows) / max(1.0, sum(row.generated for row in rows)),
     )
     return replace(model, error=_misfit(rows, model))

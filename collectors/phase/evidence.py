@@ -7,7 +7,7 @@ tokens computed, and how much of the interval the engine is known to have been b
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +25,14 @@ _SPIN_FREE = frozenset({"vllm", "llamacpp"})
 
 _TELLING = ("generation_tokens", "steps", "decode_steps", "prefill_seconds", "decode_seconds")
 """Amounts of which one has to move with the work for an interval's time to be told apart."""
+
+_TOKEN_GAPS_LIVE = frozenset(
+    engine.name
+    for engine in ENGINES_BY_NAME.values()
+    for row in engine.rows
+    if row.field == "tpot" and row.alternatives[0].moves == "step"
+)
+"""Engines that tell the time between two tokens at every step, not when a request ends."""
 
 _CPU_BUSY, _CPU_IDLE = 0.7, 0.15
 """CPU seconds per second of an engine that computes on the CPU, surely busy and surely idle.
@@ -110,6 +118,8 @@ def observe(interval: Interval, reading: EngineReading, before: Observation | No
     is_uncounted = _is_uncounted(reading)
     reading = without_late(reading)
     prompt = _computed_prompt(reading)
+    if prompt is not None and reading.preemptions:
+        prompt += _recomputed(reading)
     running_before = before.running if before is not None else None
     steps = _decode_steps(reading, prompt)
     guessed = steps is None
@@ -176,6 +186,13 @@ def _computed_prompt(reading: EngineReading) -> float | None:
     return max(0.0, reading.prompt_tokens - elsewhere)
 
 
+def _recomputed(reading: EngineReading) -> float:
+    """Tokens of preempted requests, which are computed again and not counted again: of mean length, all of them."""
+    if not reading.requests_running:
+        return 0.0
+    return (reading.preemptions or 0.0) * _resident_tokens(reading) / reading.requests_running
+
+
 def _decode_steps(reading: EngineReading, prompt: float | None) -> float | None:
     if reading.decode_steps is not None:
         return reading.decode_steps
@@ -196,7 +213,19 @@ def _estimated_steps(reading: EngineReading, running_before: float | None) -> fl
     if reading.generation_tokens is None or not running:
         return None
     continued = max(0.0, reading.generation_tokens - (reading.first_tokens or 0.0))
-    return continued * len(running) / (sum(running) * tokens_a_step(reading))
+    return continued / (_mean_batch(reading, running) * tokens_a_step(reading))
+
+
+def _mean_batch(reading: EngineReading, running: Sequence[float]) -> float:
+    """Requests that were decoding, on average: the seconds between their tokens, added up, per second.
+
+    The gauge at the two ends of the interval is all that is known otherwise.
+    """
+    gauge = sum(running) / len(running)
+    if reading.engine not in _TOKEN_GAPS_LIVE or reading.tpot is None or not reading.window_seconds:
+        return gauge
+    waiting_for_tokens = reading.tpot.sum / reading.window_seconds
+    return max(1.0, waiting_for_tokens) if len(running) == 2 else max(1.0, waiting_for_tokens, gauge)
 
 
 def tokens_a_step(reading: EngineReading) -> float:

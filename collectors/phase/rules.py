@@ -8,7 +8,10 @@ from collectors.model import Confidence, Evidence, Phase, PhaseLabel
 
 PREFILL_FROM, DECODE_TO = 0.60, 0.40
 HYSTERESIS = 0.05
-"""A label is left only when the share is this far past its threshold: between 0.35 and 0.65."""
+"""A label is left only when the share is this far past its threshold: between 0.35 and 0.65.
+
+A settled label is left sooner, when the share is past the threshold by half its stated error.
+"""
 
 IDLE_BELOW = 0.05
 WAITING_BELOW = 0.20
@@ -40,15 +43,15 @@ class Spent(NamedTuple):
         return self.prefill / self.busy if self.busy > 0 else None
 
 
-def share_label(share: float, previous: PhaseLabel | None = None) -> PhaseLabel:
-    """The label of a prefill share, keeping the previous one near a threshold."""
-    if share >= PREFILL_FROM + HYSTERESIS or (share >= PREFILL_FROM and previous not in ("mixed", "decode")):
+def share_label(share: float, previous: PhaseLabel | None = None, slack: float = HYSTERESIS) -> PhaseLabel:
+    """The label of a prefill share, keeping the previous one within `slack` of a threshold."""
+    if share >= PREFILL_FROM + slack or (share >= PREFILL_FROM and previous not in ("mixed", "decode")):
         return "prefill"
-    if share <= DECODE_TO - HYSTERESIS or (share <= DECODE_TO and previous not in ("mixed", "prefill")):
+    if share <= DECODE_TO - slack or (share <= DECODE_TO and previous not in ("mixed", "prefill")):
         return "decode"
-    if previous == "prefill" and share > PREFILL_FROM - HYSTERESIS:
+    if previous == "prefill" and share > PREFILL_FROM - slack:
         return "prefill"
-    if previous == "decode" and share < DECODE_TO + HYSTERESIS:
+    if previous == "decode" and share < DECODE_TO + slack:
         return "decode"
     return "mixed"
 
@@ -67,7 +70,8 @@ def phase_of(spent: Spent, *, settled: bool, previous: PhaseLabel | None = None,
     elif busy_ratio < IDLE_BELOW or own_share is None:
         label = "idle"
     else:
-        label = share_label(own_share if share is None else share, previous)
+        slack = min(HYSTERESIS, 0.5 * spent.error) if settled else HYSTERESIS
+        label = share_label(own_share if share is None else share, previous, slack)
     if label in ("idle", "waiting"):
         own_share = None
     error = round(min(1.0, spent.error), 4) if own_share is not None else None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from collectors.model import Evidence
-from collectors.phase.calibrate import SURE_WINDOWS, CostModel
+from collectors.phase.calibrate import CostModel
 from collectors.phase.evidence import Observation, with_live_prompt
 
 SETTLE_SECONDS = 10.0
@@ -30,12 +30,6 @@ _STEP_SLACK = 1.35
 _GOOD_FIT = 0.15
 """Relative error of the fitted costs below which they may contradict the prompt counters."""
 
-_COLD_ERROR = 0.3
-"""Stated error of a share from a fit to hardly any windows; it shrinks as they become enough."""
-
-_GUESSED_STEPS_ERROR = 0.10
-"""Least stated error of a share whose steps were guessed from tokens and running requests."""
-
 FEW_STEPS = 3
 """So few steps in an interval may be batches of a long prompt as well as decode steps."""
 
@@ -43,9 +37,9 @@ FEW_STEPS = 3
 class Split(NamedTuple):
     """One interval's seconds. They add up to the observation's; `unknown` is what nothing explains.
 
-    `error` is the stated error of the prefill share: nine in ten true shares are to lie within it.
+    `error` is the stated error of the prefill share, as far as it does not depend on fitted costs.
     `complete` says that no later evidence can change the label. `calibrated` says that the split
-    rests on fitted costs.
+    rests on fitted costs, `measured` that its prefill is measured busy time less decoding.
     """
 
     prefill: float
@@ -56,6 +50,7 @@ class Split(NamedTuple):
     error: float
     complete: bool
     calibrated: bool = False
+    measured: bool = False
 
     @property
     def busy(self) -> float:
@@ -348,8 +343,6 @@ def _by_deficit(draft: _Draft, model: CostModel, final: bool) -> Split:
     prefill = residual if is_trusted else min(residual, cover)
     # Busy time that neither steps nor prompts explain is time between steps: it belongs to decode.
     decode = busy - prefill
-    least = _GUESSED_STEPS_ERROR if seen.guessed_steps else 0.03
-    error = min(0.5, max(least, 1.65 * model.error, _COLD_ERROR * (1 - model.windows / SURE_WINDOWS)))
     unexplained = seen.seconds - draft.decode - min(cover, residual) if draft.decode else 0.0
     complete = final or unexplained <= max(_NEGLIGIBLE, model.error) * seen.seconds
     rest = seen.seconds - busy
@@ -359,7 +352,7 @@ def _by_deficit(draft: _Draft, model: CostModel, final: bool) -> Split:
     evidence: tuple[Evidence, ...] = ("decode-deficit", "prefill-cost") if draft.claimed else ("decode-deficit",)
     if seen.flops is not None and model.flops_per_token > 0:
         evidence = ("intensity", *evidence)
-    return Split(prefill, decode, rest, 0.0, evidence, error, complete, calibrated=True)
+    return Split(prefill, decode, rest, 0.0, evidence, 0.0, complete, calibrated=True, measured=is_trusted)
 
 
 def _by_bounds(draft: _Draft, final: bool) -> Split:

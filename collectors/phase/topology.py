@@ -146,7 +146,7 @@ def hardware_of(interval: Interval, reading: EngineReading) -> Hardware:
     return Hardware(
         flops / bandwidth if flops and bandwidth else GPU_TOKENS_PER_STEP,
         sum(gpu.dram_peak_bytes_per_second or 0.0 for gpu in gpus),
-        sum(gpu.memory_total_bytes or 0.0 for gpu in gpus),
+        sum(gpu.memory_used_bytes or 0.0 for gpu in gpus),
         reading.kv_cache_tokens or 0.0,
     )
 

@@ -1,0 +1,63 @@
+"""How far a share may be off: one standard deviation, such that two in three true shares lie within it.
+
+Three things make a calibrated share wrong. The costs: what the fit leaves unexplained, against the
+part of the time that was prefill, is how well the cost of a prompt token is known, and it matters
+most where both phases take time. The edges: a step or a prompt that was under way at an interval's
+edge is counted on one side of it; the engine's own recent intervals show how much that comes to.
+And what is missing: steps that were guessed from tokens.
+"""
+
+from __future__ import annotations
+
+from math import hypot, sqrt
+
+from collectors.phase.calibrate import SURE_WINDOWS, CostModel
+from collectors.phase.evidence import Observation
+from collectors.phase.settle import Split
+
+_LEAST = 0.005
+_COSTS = 2.2
+"""Relative error of a prompt token's cost per relative residual of the fit's prefill part."""
+_LITTLE_PREFILL = 0.1
+_COLD = 1.0
+"""Relative error of that cost while hardly any windows are known; it shrinks as they become enough."""
+_STEP_EDGE = 0.5
+"""Steps by which the decode time of an interval is off: one under way at either edge, evenly distributed."""
+_MISFIT = 0.35
+"""Part of an interval's misfit that is an error of its share."""
+_GUESSED_STEPS = 0.02
+_MEMORY_SECONDS, _LEAST_WEIGHT = 60.0, 0.02
+
+
+def stated_error(one: Split, seen: Observation, model: CostModel, misfit: float | None) -> float:
+    """The stated error of a split's share.
+
+    `misfit` is the root-mean-square of what the costs did not explain in recent intervals, relative
+    to their busy time; None while there were none.
+    """
+    share = one.share
+    if not one.calibrated or share is None:
+        return one.error
+    both = max(0.0, share * (1.0 - share))
+    costs = _COSTS * model.error / max(_LITTLE_PREFILL, model.prefill_share)
+    costs += _COLD * max(0.0, 1.0 - model.windows / SURE_WINDOWS)
+    unexplained = model.error if misfit is None else misfit
+    if one.measured and seen.steps:
+        edges = min(unexplained, _STEP_EDGE * one.decode / seen.steps / one.busy)
+    else:
+        edges = _MISFIT * unexplained * 2.0 * sqrt(both)
+    guessed = _GUESSED_STEPS * 2.0 * sqrt(both) if seen.guessed_steps else 0.0
+    return min(0.5, hypot(_LEAST, costs * both, edges, guessed))
+
+
+def updated_misfit(before: float | None, one: Split, seen: Observation, model: CostModel) -> float | None:
+    """The misfit with one more interval: its newest minute counts most."""
+    if not one.calibrated or one.busy < 0.2 * seen.seconds or not (seen.prompt or one.prefill):
+        return before
+    done = model.decode_seconds(seen.steps or 0.0, seen.generated or 0.0, seen.kv_steps)
+    done += model.prefill_seconds(seen.prompt or 0.0)
+    square = max(-1.0, min(1.0, 1.0 - done / one.busy)) ** 2
+    if before is None:
+        return sqrt(square)
+    weight = max(_LEAST_WEIGHT, min(1.0, seen.seconds / _MEMORY_SECONDS))
+    return sqrt(before * before + (square - before * before) * weight)
