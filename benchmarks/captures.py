@@ -1,12 +1,16 @@
 """How often the labels of recorded pages are right, where the load's phases are known.
 
     python -m benchmarks.captures CAPTURE_DIR... [--interval 1.0]
+    python -m benchmarks.captures CAPTURE_DIR --recorded RECORDING [--endpoint URL]
 
 A capture directory holds `scrapes.jsonl.gz` (pages in the import format) and `truth.jsonl` (one
 phase a line: `phase`, `t0`, `t_stop_issuing`, `t1`). Counted are the intervals wholly inside
 [t0 + 1 s, t_stop_issuing] of a pure phase: prefill, decode or idle. "False" is prefill called
 decode or idle, decode called prefill or idle, idle called anything busy; unknown and mixed are
 neither right nor false.
+
+With `--recorded` the labels are those that `phasetop record` made meanwhile, of the engine at an
+endpoint, instead of those made from the saved pages.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from pathlib import Path
 from collectors.importer import import_intervals
 from collectors.model import Interval, Label
 from collectors.phase.label import Labeller
+from collectors.replay import Recording
 
 PURE = ("prefill", "decode", "idle")
 _FALSE = {"prefill": {"decode", "idle"}, "decode": {"prefill", "idle"}, "idle": {"prefill", "decode", "mixed"}}
@@ -72,6 +77,20 @@ def score(directory: Path, *, interval: float = 1.0) -> Score:
     return result
 
 
+def score_recorded(recording: Path, directory: Path, *, endpoint: str = "") -> Score:
+    """Compares the labels of a recording made during a capture with the capture's truth."""
+    phases = [json.loads(line) for line in (directory / "truth.jsonl").read_text().splitlines()]
+    result = Score()
+    with Recording(recording) as recorded:
+        for tick in recorded.ticks():
+            truth = _true_phase(phases, tick.interval)
+            for label in _engine_labels(tuple(tick.labels.values())):
+                if truth is not None and label.entity.startswith(f"engine/{endpoint}"):
+                    result.settled.setdefault(truth, Counter())[label.phase.label] += 1
+                    result.provisional.setdefault(truth, Counter())
+    return result
+
+
 def _engine_labels(labels: tuple[Label, ...]) -> list[Label]:
     return [label for label in labels if label.entity.startswith("engine/")]
 
@@ -89,12 +108,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directories", nargs="+", type=Path)
     parser.add_argument("--interval", type=float, default=1.0, help="seconds (default 1.0)")
+    parser.add_argument("--recorded", type=Path, help="a recording made during the capture: score its labels")
+    parser.add_argument("--endpoint", default="", help="the engine's page, where the recording holds several")
     arguments = parser.parse_args()
     for directory in arguments.directories:
-        found = score(directory, interval=arguments.interval)
+        if arguments.recorded is not None:
+            found = score_recorded(arguments.recorded, directory, endpoint=arguments.endpoint)
+        else:
+            found = score(directory, interval=arguments.interval)
         print(f"{directory}: {found.right} of {found.intervals} pure intervals right, {found.false} false")
         for phase, labels in sorted(found.settled.items()):
-            print(f"  {phase:15s} settled {dict(labels)}  provisional {dict(found.provisional[phase])}")
+            provisional = found.provisional[phase]
+            print(
+                f"  {phase:15s} settled {dict(labels)}" + (f"  provisional {dict(provisional)}" if provisional else "")
+            )
         if found.delays:
             print(f"  settled {sum(found.delays) / len(found.delays):.1f} s after the end on average")
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.captures import score_recorded
 from benchmarks.client_counts import client_of, recorded_of, report
 from tests.making import SECOND, intervals, reading, ttft
 from tests.recording_support import recording_file, ticks
@@ -65,3 +66,14 @@ def test_requests_outside_the_time_asked_for_are_left_out(tmp_path: Path) -> Non
     log = tmp_path / "log.jsonl"
     log.write_text("\n".join(json.dumps(request(START + i, START + i + 1, 10, 0, 1)) for i in range(5)))
     assert client_of([log], START + 1, START + 3).sums["requests"] == 2
+
+
+def test_labels_of_a_recording_are_scored_where_the_phase_is_known(tmp_path: Path) -> None:
+    made = intervals([reading(prompt_tokens_computed=2000.0) for _ in range(6)], first=0)
+    path = recording_file(tmp_path / "phasetop-20231114T000000Z.db", ticks(made))
+    truth = {"phase": "prefill", "t0": START, "t_stop_issuing": START + 5.0, "t1": START + 6.0, "requests": []}
+    (tmp_path / "truth.jsonl").write_text(json.dumps(truth))
+    found = score_recorded(path, tmp_path)
+    assert found.intervals == 4  # the first second of a phase and what is after it are left out
+    assert sum(found.settled["prefill"].values()) == 4
+    assert score_recorded(path, tmp_path, endpoint="http://other").intervals == 0
