@@ -75,11 +75,15 @@ def _fields(reading: Reading, plan: Iterable[tuple[str, bool]]) -> dict[str, Any
         value = getattr(reading, name)
         if is_histogram:
             written[f"{name}_seconds"] = None if value is None else _quantiles(value)
-        elif isinstance(value, float) and not math.isfinite(value):
-            written[name] = None
+        elif isinstance(value, tuple):
+            written[name] = [_finite(item) for item in value]
         else:
-            written[name] = value
+            written[name] = _finite(value)
     return written
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _quantiles(histogram: Histogram) -> dict[str, float | int | None]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from collectors.phase.calibrate import CostModel
 from collectors.readings import EngineReading, GpuReading, HostReading
+
+if TYPE_CHECKING:
+    from collectors.phase.calibrate import CostModel  # it takes 5 ms to load, and the first frame needs none
 
 RULE_VERSION = 1
 """Raised whenever the same readings would get other labels."""

@@ -113,7 +113,7 @@ def _separated(moments: Moments) -> Use:
     """The least squares of two unknowns that are not negative."""
     has_prefill, has_decode = moments.p >= _LEAST_SECONDS, moments.d >= _LEAST_SECONDS
     determinant = moments.pp * moments.dd - moments.pd**2
-    if not (has_prefill and has_decode):
+    if not (has_prefill and has_decode and moments.pp * moments.dd > 0):
         return _means(moments)
     if determinant < _LEAST_CONTRAST * moments.pp * moments.dd:
         return _means(moments)
