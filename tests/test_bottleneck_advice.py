@@ -45,7 +45,7 @@ def test_a_larger_batch_is_predicted_with_the_prompts_it_brings() -> None:
 
 def test_what_lies_beyond_the_batches_seen_is_said_to() -> None:
     (line, *_) = advice(busy_engine(), gpu(**HOT), replace(COSTS, batch_high=40.0)).advice
-    assert "(extrapolated: batches up to 40 were seen)" in line
+    assert "(extrapolated: up to 40 seen)" in line
 
 
 def test_a_batch_grows_no_further_than_the_kv_cache_and_the_knee_allow() -> None:
@@ -71,7 +71,7 @@ def test_costs_that_do_not_tell_predict_no_batch(costs: CostModel) -> None:
 
 def test_a_limit_on_requests_is_the_lever_when_they_wait_for_it() -> None:
     (line, *_) = advice(busy_engine(requests_limit=32.0, requests_waiting=9.0), gpu(**HOT)).advice
-    assert line.startswith("raise the engine's limit of concurrent requests (max-num-seqs)")
+    assert line.startswith("raise max-num-seqs: batch 32 → 64")
     (line, *_) = advice(busy_engine(requests_limit=32.0, requests_waiting=9.0), gpu(**HOT), CostModel()).advice
     assert "TPOT" not in line
     assert "max-num-seqs" in line

@@ -67,15 +67,15 @@ def _more_at_once(
     engine: EngineReading | None, kept_out: Admission, load: Load | None, costs: CostModel, gpus: Sequence[GpuReading]
 ) -> Iterator[str]:
     """A larger batch: the weights are read once a step, for however many sequences."""
-    lever = "raise the engine's limit of concurrent requests (max-num-seqs)"
+    is_limit = kept_out.name == "scheduler"
     predicted = _larger_batch(engine, load, costs, gpus)
     if predicted is None:
-        if kept_out.name == "scheduler":
-            yield f"{lever} until the time per token reaches its target"
+        if is_limit:
+            yield "raise the limit of requests at once (max-num-seqs) until the time per token reaches its target"
         return
-    words, usage = _in_words(predicted, costs), engine.kv_cache_usage_ratio if engine is not None else None
-    room = f": KV cache is {usage * 100:.0f} % used" if usage is not None else ""
-    yield f"{lever if kept_out.name == 'scheduler' else 'more concurrent sequences'}{room}. {words}"
+    usage = engine.kv_cache_usage_ratio if engine is not None else None
+    room = f"; KV cache {usage * 100:.0f} % used" if usage is not None else ""
+    yield f"{'raise max-num-seqs' if is_limit else 'more requests at once'}: {_in_words(predicted, costs)}{room}"
 
 
 def _larger_batch(
@@ -97,7 +97,7 @@ def _larger_batch(
 def _in_words(predicted: Effect, costs: CostModel) -> str:
     reach = ""
     if predicted.after.batch > costs.batch_high:
-        reach = f" (extrapolated: batches up to {costs.batch_high:.0f} were seen)"
+        reach = f" (extrapolated: up to {costs.batch_high:.0f} seen)"
     return (
         f"batch {predicted.before.batch:.0f} → {predicted.after.batch:.0f}: TPOT {_ms(predicted.tpot_before)} → "
         f"{_ms(predicted.tpot_after)} ms, {predicted.gain * 100:+.0f} % tokens/s{reach}"
