@@ -13,7 +13,7 @@ import gzip
 import heapq
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -34,6 +34,8 @@ _PAUSE_SECONDS = 60.0
 _HEADER_WITHIN = 20
 """Lines, from the beginning of a file, within which the header of a `dmon` table must be."""
 _NANO = 1_000_000_000
+_REFUSED = "refused"
+"""What every client's error says, in one form or another, when nobody listens at an address."""
 
 
 class ImportFailed(Exception):
@@ -163,6 +165,11 @@ class _Endpoint:
                 return bool(found)
         return self.gpus.put(text, page.arrived)
 
+    def ended(self) -> None:
+        """Nobody listened any more: whoever does later counts from 0, and is compared with nothing."""
+        self.newest = {key: replace(snapshot, values={}) for key, snapshot in self.newest.items()}
+        self.closed = dict(self.newest)
+
 
 class _Assembler:
     """Closes whole, wall-aligned intervals as pages arrive."""
@@ -191,6 +198,8 @@ class _Assembler:
         self._last_arrival = max(self._last_arrival, page.arrived)
         endpoint = self._endpoints.setdefault(page.endpoint, _Endpoint())
         endpoint.problem = page.problem
+        if page.problem is not None and _REFUSED in page.problem.lower():
+            endpoint.ended()
         if endpoint.put(page):
             self.anything_seen = True
 
@@ -224,5 +233,6 @@ def _readings(endpoint: _Endpoint, end: float) -> Iterable[EngineReading]:
         previous = endpoint.closed.get(key)
         fresh = newest is not previous
         state = "ok" if fresh else ("down" if endpoint.problem else "stale")
-        yield rounded(engine_reading(previous, newest if fresh else None, end=end, state=state))
+        comparable = previous if previous is not None and (previous.values or not fresh) else None
+        yield rounded(engine_reading(comparable, newest if fresh else None, end=end, state=state))
         endpoint.closed[key] = newest

@@ -59,6 +59,23 @@ def test_an_interval_without_a_page_is_marked_and_says_why(tmp_path: Path) -> No
     assert next(iter(made[2].engines.values())).state == "ok"
 
 
+def test_an_engine_that_ended_is_compared_with_nothing_when_it_is_back(tmp_path: Path) -> None:
+    refused = {
+        "t": 101.5,
+        "url": "http://one:8000/metrics",
+        "error": "ConnectionRefusedError(111, 'Connection refused')",
+    }
+    back = [page(102.5, prompt=900), page(103.5, prompt=950)]
+    pages = [page(99.5), page(100.5, prompt=20), refused, *back]
+    states = [next(iter(one.engines.values())) for one in import_intervals([saved(tmp_path / "a.jsonl", pages)])]
+    assert [one.state for one in states] == ["ok", "ok", "down", "ok", "ok"]
+    assert [one.prompt_tokens_computed for one in states] == [None, 20, None, None, 50]
+    late = {"t": 101.5, "url": "http://one:8000/metrics", "error": "timed out"}
+    pages = [page(99.5), page(100.5, prompt=20), late, *back]
+    states = [next(iter(one.engines.values())) for one in import_intervals([saved(tmp_path / "b.jsonl", pages)])]
+    assert [one.prompt_tokens_computed for one in states] == [None, 20, None, 880, 50]
+
+
 def test_a_damaged_line_is_told_with_its_place_and_costs_nothing_else(tmp_path: Path) -> None:
     told: list[str] = []
     path = saved(tmp_path / "a.jsonl", [page(100.5), "{broken", '["list"]', page(101.5, prompt=5)])
