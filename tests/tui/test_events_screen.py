@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from collectors.model import HOST, Event
 from dashboard.app import PhasetopApp
 from dashboard.screens.events import EventsScreen
+from dashboard.screens.table import SCREENS
 from dashboard.take_away import interval_json, picture_name, save_text
+from dashboard.widgets.panel import Panel
 
 from .goldens import Golden, check
 from .support import FakeFeed, desk_of, painted_screen, text_of
@@ -190,3 +192,26 @@ async def test_a_note_that_cannot_be_written_is_told() -> None:
             if "not noted" in text_of(app)[-1]:
                 break
         assert "not noted: the disk is full" in text_of(app)[-1]
+
+
+@pytest.mark.parametrize("look", [{}, {"ascii": True}, {"colors": "mono"}])
+async def test_every_screen_runs_at_every_size_and_look(look: dict[str, object]) -> None:
+    async with running((120, 40), seconds=30, **look) as run:
+        for width, height in ((20, 5), (80, 24), (120, 40), (200, 50)):
+            await run.pilot.resize_terminal(width, height)
+            for one in SCREENS:
+                await run.press(one.key, "m")
+                lines = run.text.splitlines()
+                assert len(lines) == height, one.name
+                assert all(len(line) == width for line in lines), one.name
+                await run.press("escape")
+        assert run.app.screen.name == SCREENS[-1].name
+
+
+async def test_without_colour_no_screen_has_any() -> None:
+    async with running(seconds=30, colors="mono") as run:
+        for one in SCREENS:
+            await run.press(one.key)
+            for panel in run.app.screen.query(Panel):
+                for y in range(panel.size.height):
+                    assert all(segment.style is None or segment.style.color is None for segment in panel.render_line(y))
