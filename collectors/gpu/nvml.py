@@ -70,15 +70,18 @@ def gone(code: int) -> NvmlGone:
 def load(library: str | None = None) -> Any:
     """`pynvml`, initialised. Raises NvmlGone with the reason, in one line.
 
-    `library` names the file to use when it is not where the dynamic loader looks. It is loaded
-    first, so that pynvml's own request for libnvidia-ml.so.1 finds it already there.
+    `library` names the file to use when it is not where the dynamic loader looks. pynvml asks the loader for
+    libnvidia-ml.so.1 and nothing else, so what is loaded here is given to it.
     """
     try:
-        ctypes.CDLL(library or LIBRARY)
+        loaded = ctypes.CDLL(library or LIBRARY)
     except OSError as error:
         reason = f"{LIBRARY} not found" if library is None else f"cannot load {library}: {error}"
         raise NvmlGone(reason, LIBRARY_NOT_FOUND) from error
     nvml = _binding()
+    if getattr(nvml.nvmlLib, "_name", None) != loaded._name:
+        nvml.nvmlLib = loaded
+        nvml._nvmlGetFunctionPointer_cache.clear()
     try:
         nvml.nvmlInit()
     except nvml.NVMLError as error:
