@@ -13,7 +13,8 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -99,24 +100,35 @@ def _gained(before: Row, now: Row, name: str) -> float | None:
 
 
 def _memory_gap(directory: Path) -> Iterator[Interval]:
-    """Engines beside one another on one GPU; the first one's clock and GPU figures are taken."""
+    """Engines beside one another on the same GPUs; the first one's clock and GPU figures are taken."""
     engines = [_rows(path) for path in sorted(directory.glob("metrics_engine_server_*.csv"))]
-    hardware = {row["time"]: row for row in _rows(directory / next(_smi(directory)).name, skip=1)}
+    cards = _cards(directory)
     limit, kv_tokens = _limit(directory.name), _kv_tokens(directory)
+    first = engines[0]
     for sequence in range(1, min(map(len, engines))):
-        first = engines[0]
         start, end = (float(first[at]["time [s]"]) for at in (sequence - 1, sequence))
         readings: dict[EngineKey, EngineReading] = {}
         for index, rows in enumerate(engines):
-            reading = _engine_0_5(index, rows[sequence - 1], rows[sequence], limit, kv_tokens)
+            reading = _engine_0_5(index, rows[sequence - 1], rows[sequence], limit, kv_tokens, tuple(cards))
             readings[reading.key] = reading
-        seen = hardware.get(first[sequence]["time [s]"])
-        gpus = {_GPU: _smi_gpu(seen, end - start)} if seen is not None else {}
+        gpus = {uuid: _smi_gpu(uuid, row, end - start) for uuid, rows in cards.items() if (row := _at(rows, end))}
         yield _interval(sequence, start, end, gpus, readings)
 
 
-def _smi(directory: Path) -> Iterator[Path]:
-    return iter(sorted(directory.glob("metrics_gpu_device_nvidia_smi_*.csv")))
+def _cards(directory: Path) -> dict[str, list[Row]]:
+    """The rows of `nvidia-smi dmon` of each GPU in order, as the first engine's host wrote them."""
+    cards: dict[str, list[Row]] = {}
+    for path in sorted(directory.glob("metrics_gpu_device_nvidia_smi_*_server_0.csv")):
+        for row in _rows(path, skip=1):
+            cards.setdefault(f"{path.stem}#{row['gpu']}", []).append(row)
+    return {f"GPU-{index}": rows for index, rows in enumerate(cards.values())}
+
+
+def _at(rows: Sequence[Row], time: float) -> Row | None:
+    """The row nearest to a time, half a second away at most."""
+    after = bisect_left(rows, time, key=lambda row: float(row["time"]))
+    near = min(rows[max(0, after - 1) : after + 1], key=lambda row: abs(float(row["time"]) - time), default=None)
+    return near if near is not None and abs(float(near["time"]) - time) <= 0.5 else None
 
 
 def _limit(name: str) -> float | None:
@@ -133,7 +145,9 @@ def _kv_tokens(directory: Path) -> float | None:
     return None
 
 
-def _engine_0_5(index: int, before: Row, now: Row, limit: float | None, kv_tokens: float | None) -> EngineReading:
+def _engine_0_5(
+    index: int, before: Row, now: Row, limit: float | None, kv_tokens: float | None, gpus: tuple[str, ...]
+) -> EngineReading:
     return rounded(
         EngineReading(
             endpoint=f"http://engine-{index}/metrics",
@@ -148,12 +162,12 @@ def _engine_0_5(index: int, before: Row, now: Row, limit: float | None, kv_token
             kv_cache_usage_ratio=_number(now, "gpu_cache_usage_perc"),
             kv_cache_tokens=kv_tokens,
             preemptions=_gained(before, now, "num_preemptions_total"),
-            gpus=(_GPU,),
+            gpus=gpus,
         )
     )
 
 
-def _smi_gpu(row: Row, seconds: float) -> GpuReading:
+def _smi_gpu(uuid: str, row: Row, seconds: float) -> GpuReading:
     """`sm` and `mem` of `nvidia-smi dmon` are time shares: some kernel ran, memory was being accessed."""
 
     def ratio(name: str) -> float | None:
@@ -166,7 +180,7 @@ def _smi_gpu(row: Row, seconds: float) -> GpuReading:
 
     return rounded(
         GpuReading(
-            uuid=_GPU,
+            uuid=uuid,
             name=_H100_64GB.name,
             source="nvml",
             window_seconds=seconds,
