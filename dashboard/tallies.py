@@ -44,7 +44,8 @@ class Tallies:
     """What has been made so far, by interval and by block of intervals."""
 
     def __init__(self) -> None:
-        self._singles: OrderedDict[int, Stretch] = OrderedDict()
+        self._singles: OrderedDict[int, tuple[Tick | None, Stretch]] = OrderedDict()
+        """With the tick it was made from, as long as that may settle."""
         self._blocks: OrderedDict[int, Stretch] = OrderedDict()
         self._scene: Scene | None = None
         self._asked: tuple[Tick | None, int, int] = (None, -1, -1)
@@ -101,23 +102,20 @@ class Tallies:
         result, made, settled = EMPTY, 0, True
         for sequence in sequences:
             known = self._singles.get(sequence)
-            if known is None:
+            if known is None or (known[0] is not None and known[0] is not history.tick(sequence)):
                 tick = history.tick(sequence) if made < budget else None
                 if tick is None:
                     # Not looked at yet; or older than what is kept in full, and then never.
                     result = result + Stretch(Tally(), (), made < budget)
                     continue
                 made += 1
-                known = stretch_of(tick)
-                if all(label.settled for label in tick.labels.values()):
-                    self._singles[sequence] = known
-                    if len(self._singles) > _SINGLES:
-                        self._singles.popitem(last=False)
-                else:
-                    settled = False
-            else:
-                self._singles.move_to_end(sequence)
-            result = result + known
+                is_final = all(label.settled for label in tick.labels.values())
+                known = self._singles[sequence] = (None if is_final else tick, stretch_of(tick))
+            self._singles.move_to_end(sequence)
+            if len(self._singles) > _SINGLES:
+                self._singles.popitem(last=False)
+            settled = settled and known[0] is None
+            result = result + known[1]
         return result, made, settled
 
     def _keep(self, number: int, block: Stretch) -> None:
