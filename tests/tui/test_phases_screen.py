@@ -17,6 +17,7 @@ from dashboard.app import PhasetopApp
 from dashboard.archive import pack, unpack
 from dashboard.desk import Desk
 from dashboard.screens.phases import PhasesScreen
+from dashboard.screens.table import entry
 from dashboard.tallies import Tallies
 
 from .goldens import Golden, check
@@ -109,18 +110,12 @@ def test_the_ledger_is_of_the_stretch_that_the_strip_shows() -> None:
     desk = desk_of(ticks())
     tallies = Tallies()
     draw((120, 40), desk)
-    scene = desk.scene(painted_arrangement(desk))
+    scene = desk.scene(PhasesScreen(desk, entry("phases")).wanted(120, 40))
     shown = scene.columns(desk.columns)
     stretch = tallies.visible(scene)
     assert stretch.complete
     for n, name in enumerate(("prefill", "decode", "idle", "waiting", "unknown")):
         assert stretch.tally.ledger.wall[name] == pytest.approx(sum(column.seconds[n] for column in shown), abs=1.1)
-
-
-def painted_arrangement(desk: Desk):  # type: ignore[no-untyped-def]
-    from dashboard.screens.table import entry
-
-    return PhasesScreen(desk, entry("phases")).wanted(120, 40)
 
 
 def test_a_stretch_is_the_sum_of_its_intervals_however_often_it_is_asked_for() -> None:
