@@ -88,7 +88,8 @@ def _heat(entity: str, limit: float | None) -> TimeLine:
         line = Line().add(whole(value, 4), palette.bright if value is not None else palette.dim)
         return line.add(f" {degrees(palette.ascii)}" + (f"  of {limit:.0f}" if limit is not None else ""), palette.dim)
 
-    return TimeLine("heat", lambda scene, columns: scene.averages(entity, "temperature", columns), number_of, limit)
+    top = limit * 1.2 if limit is not None else None  # above the limit there is something to see, too
+    return TimeLine("heat", lambda scene, columns: scene.averages(entity, "temperature", columns), number_of, top)
 
 
 def _limited(plain: TimeLine, limit: float | None, unit: str) -> TimeLine:
