@@ -15,7 +15,7 @@ from collectors.readings import EngineReading, GpuReading, HostReading
 if TYPE_CHECKING:
     from collectors.phase.calibrate import CostModel  # it takes 5 ms to load, and the first frame needs none
 
-RULE_VERSION = 1
+RULE_VERSION = 2
 """Raised whenever the same readings would get other labels."""
 
 PhaseLabel = Literal["prefill", "decode", "mixed", "idle", "waiting", "unknown"]

@@ -34,7 +34,7 @@ _SECOND = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """One interval of one engine: busy and prefill seconds, what was done, and tokens resident times seconds."""
+    """One interval of one engine: busy and prefill seconds, what was done, and KV cache use at its end."""
 
     seconds: float
     busy: float
@@ -43,7 +43,7 @@ class Truth:
     generated: float
     decode_steps: float
     first_tokens: float
-    kv_seconds: float
+    kv_usage: float
 
     @property
     def share(self) -> float | None:
@@ -61,7 +61,7 @@ def truths(steps: Sequence[Done], interval: float, seconds: float) -> list[Truth
     for step in steps:
         took = step.end - step.start
         decodes = 1.0 if step.decode else 0.0
-        values = (took, step.prefill_seconds, step.prefill_tokens, step.decode, decodes, 0.0, step.kv_usage * took)
+        values = (took, step.prefill_seconds, step.prefill_tokens, step.decode, decodes)
         index = int(step.start / interval)
         while index < count and index * interval < step.end:
             part = min(step.end, (index + 1) * interval) - max(step.start, index * interval)
@@ -70,6 +70,7 @@ def truths(steps: Sequence[Done], interval: float, seconds: float) -> list[Truth
             index += 1
         landed = min(int(step.end / interval), count - 1)
         sums[landed][5] += len(step.finished_prompts)
+        sums[landed][6] = step.kv_usage
     return [Truth(interval, *row) for row in sums]
 
 
@@ -175,7 +176,7 @@ def _exact_reading(instance: Instance, one: Truth, interval: float) -> EngineRea
         first_tokens=one.first_tokens,
         decode_steps=one.decode_steps,
         requests_running=1.0 if one.busy else 0.0,
-        kv_cache_usage_ratio=one.kv_seconds / one.busy if one.busy else 0.0,
+        kv_cache_usage_ratio=one.kv_usage,
         kv_cache_tokens=float(instance.limits.kv_tokens),
     )
 

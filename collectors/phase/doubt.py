@@ -18,10 +18,10 @@ from collectors.phase.settle import Split
 _LEAST = 0.005
 _COSTS = 2.2
 """Relative error of a prompt token's cost per relative residual of the fit's prefill part."""
-_LITTLE_PREFILL = 0.1
+_LITTLE_PREFILL, _MUCH_PREFILL = 0.1, 0.5
 _COLD = 1.0
 """Relative error of that cost while hardly any windows are known; it shrinks as they become enough."""
-_STEP_EDGE = 0.5
+_STEP_EDGE = 0.4
 """Steps by which the decode time of an interval is off: one under way at either edge, evenly distributed."""
 _MISFIT = 0.35
 """Part of an interval's misfit that is an error of its share."""
@@ -41,13 +41,18 @@ def stated_error(one: Split, seen: Observation, model: CostModel, misfit: float 
     both = max(0.0, share * (1.0 - share))
     costs = _COSTS * model.error / max(_LITTLE_PREFILL, model.prefill_share)
     costs += _COLD * max(0.0, 1.0 - model.windows / SURE_WINDOWS)
+    if model.prefill_share > _MUCH_PREFILL:
+        # Hardly a step without prompts: what decoding alone costs rests on the hardware's ratios.
+        steps = model.error * model.prefill_share / (1.0 - min(0.95, model.prefill_share)) * (1.0 - share)
+    else:
+        steps = 0.0
     unexplained = model.error if misfit is None else misfit
     if one.measured and seen.steps:
         edges = min(unexplained, _STEP_EDGE * one.decode / seen.steps / one.busy)
     else:
         edges = _MISFIT * unexplained * 2.0 * sqrt(both)
     guessed = _GUESSED_STEPS * 2.0 * sqrt(both) if seen.guessed_steps else 0.0
-    return min(0.5, hypot(_LEAST, costs * both, edges, guessed))
+    return min(0.5, hypot(_LEAST, costs * both, steps, edges, guessed))
 
 
 def updated_misfit(before: float | None, one: Split, seen: Observation, model: CostModel) -> float | None:

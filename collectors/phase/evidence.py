@@ -62,6 +62,8 @@ class Observation:
     is_uncounted: bool = False
     """Nothing counts tokens, steps or seconds as they pass: the time cannot be told apart."""
     kv_steps: float = 0.0
+    resident: float | None = None
+    """Tokens in the KV cache at the interval's end."""
     running: float | None = None
     running_before: float | None = None
     waiting: float | None = None
@@ -137,7 +139,8 @@ def observe(interval: Interval, reading: EngineReading, before: Observation | No
         steps=steps,
         guessed_steps=guessed,
         is_uncounted=is_uncounted,
-        kv_steps=_resident_tokens(reading) * (steps or 0.0),
+        kv_steps=_mean_resident(reading, before) * (steps or 0.0),
+        resident=_resident_tokens(reading),
         running=reading.requests_running,
         running_before=running_before,
         waiting=reading.requests_waiting,
@@ -241,6 +244,12 @@ def _resident_tokens(reading: EngineReading) -> float:
     return reading.kv_cache_usage_ratio * reading.kv_cache_tokens
 
 
+def _mean_resident(reading: EngineReading, before: Observation | None) -> float:
+    """Resident tokens in the middle of the interval, as nearly as its two ends tell."""
+    now = _resident_tokens(reading)
+    return now if before is None or before.resident is None else (before.resident + now) / 2.0
+
+
 def _measured_busy(
     interval: Interval, reading: EngineReading, running_before: float | None
 ) -> tuple[float | None, str | None]:
@@ -325,6 +334,7 @@ def _scaled(source: Observation, place: Observation, share: float, seconds: floa
         guessed_steps=source.guessed_steps,
         is_uncounted=source.is_uncounted,
         kv_steps=source.kv_steps * share,
+        resident=source.resident,
         running=source.running if is_last else max(source.running or 0.0, source.running_before or 0.0),
         running_before=source.running_before,
         waiting=source.waiting,

@@ -424,6 +424,7 @@ class Labeller:
                     "last_seen": track.settled_to or track.last_seen,
                     "running": track.last_settled.running if track.last_settled else None,
                     "missing": track.last_settled.missing if track.last_settled else True,
+                    "resident": track.last_settled.resident if track.last_settled else None,
                 }
                 for (endpoint, index), track in self._engines.items()
                 if track.last_settled is not None
@@ -440,7 +441,14 @@ class Labeller:
                 self._gpu_previous[uuid] = gpu["previous"]
         for engine in state["engines"]:
             sequence = int(state["next_sequence"]) - 1
-            last = Observation(sequence, engine["last_seen"], 1.0, engine["missing"], running=engine["running"])
+            last = Observation(
+                sequence,
+                engine["last_seen"],
+                1.0,
+                engine["missing"],
+                resident=engine["resident"],
+                running=engine["running"],
+            )
             self._engines[(engine["endpoint"], engine["engine_index"])] = _EngineTrack(
                 calibration=Calibration.from_json(engine["calibration"]),
                 previous=engine["previous"],
