@@ -10,7 +10,18 @@ from hypothesis import given, settings
 
 from collectors.document import document
 from collectors.histogram import Histogram
-from collectors.model import HOST, Bottleneck, Gap, Interval, Label, Phase, Tick, engine_entity, gpu_entity
+from collectors.model import (
+    HOST,
+    RULE_VERSION,
+    Bottleneck,
+    Gap,
+    Interval,
+    Label,
+    Phase,
+    Tick,
+    engine_entity,
+    gpu_entity,
+)
 from collectors.readings import EngineReading, GpuReading, HostReading, field_specs
 from tests.recording_support import SECOND, START
 from tests.test_recording_roundtrip import labelled
@@ -43,7 +54,7 @@ def full() -> Tick:
 
 PHASE = {
     "label": "decode", "settled": True, "prefill_share": 0.29, "busy_ratio": 0.92, "error": 0.03, "confidence": "high",
-    "evidence": ["engine-seconds", "bounds"], "rule_version": 1,
+    "evidence": ["engine-seconds", "bounds"], "rule_version": RULE_VERSION,
 }  # fmt: skip
 BOTTLENECK = {
     "name": "memory-bandwidth", "resource": "memory-bandwidth", "admission": None,

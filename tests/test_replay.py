@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from collectors.model import HOST, Event, Gap, Tick
+from collectors.model import HOST, RULE_VERSION, Event, Gap, Tick
 from collectors.replay import Recording
 from collectors.store import NotARecording
 from tests.recording_support import (
@@ -70,7 +70,7 @@ def test_what_a_recording_says_of_itself(long: Path) -> None:
         assert (recording.start, recording.end, len(recording)) == (START, at(600), 600)
         assert (recording.first_sequence, recording.last_sequence) == (0, 599)
         assert (recording.interval_length, recording.host_name, recording.live) == (1.0, "node-1", False)
-        assert recording.rule_versions == {1}
+        assert recording.rule_versions == {RULE_VERSION}
         assert recording.problems == ()
 
 
