@@ -163,7 +163,7 @@ class Recording:
 
     def ticks(self, from_ns: int | None = None, to_ns: int | None = None) -> Iterator[Tick]:
         """The intervals that start within [from, to), in order, a few at a time in memory."""
-        begin, until = from_ns or 0, _FOREVER if to_ns is None else to_ns
+        begin, until = max(0, from_ns or 0), _FOREVER if to_ns is None else min(to_ns, _FOREVER)
         for part in list(self._parts.all):
             yield from self._part_ticks(part, begin, until)
 

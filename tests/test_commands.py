@@ -129,6 +129,18 @@ def test_a_file_of_something_else_is_told_with_a_few_lines_and_no_recording_is_l
     assert not (tmp_path / "x.db").exists()
 
 
+def test_an_import_that_fails_leaves_no_half_made_file_in_the_way(tmp_path: Path) -> None:
+    pages = tmp_path / "pages.jsonl"
+    pages.write_text(
+        json.dumps({"t": 1.7e9, "text": "node_load1 0.5\n"}) + "\n" + json.dumps({"t": 1.7e9 + 9, "text": "x 1\n"})
+    )
+    for _ in range(2):
+        result = phasetop("import", str(pages), "-o", str(tmp_path / "saved.db"))
+        assert result.returncode == 1
+        assert "exists" not in result.stderr
+        assert not (tmp_path / "saved.db").exists()
+
+
 def test_a_dump_can_be_cut_by_moments_and_written_to_a_file(saved: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
     arguments = ["--format", "csv", "--table", "engine", "--from", str(START + 10), "--to", "10s ago", "-o", str(out)]

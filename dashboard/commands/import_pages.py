@@ -93,6 +93,7 @@ def _record(intervals: Iterator[Interval], output: Path, objectives: SloBook) ->
     from collectors.events import events_between
     from collectors.phase.label import Labeller
     from collectors.slo import SloWatch
+    from collectors.store import remove
 
     labeller, watch = Labeller(), SloWatch(objectives)
     file: RecordingFile | None = None
@@ -115,8 +116,9 @@ def _record(intervals: Iterator[Interval], output: Path, objectives: SloBook) ->
         file.settle(labeller.flush())
         file.close()
     except BaseException:
-        if file is not None:
+        if file is not None:  # half a conversion is nobody's recording, and would be in the way of the next try
             file.abandon()
+            remove(file.path)
         raise
     return file.intervals, file.path
 
