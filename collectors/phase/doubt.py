@@ -18,6 +18,9 @@ from collectors.phase.settle import Split
 _LEAST = 0.005
 _COSTS = 2.2
 """Relative error of a prompt token's cost per relative residual of the fit's prefill part."""
+_MOST = 0.35
+_UNEXPLAINED_STEPS = 0.5
+"""Part of an interval's misfit that is decode time counted on the wrong side of an edge, at most."""
 _LITTLE_PREFILL, _MUCH_PREFILL = 0.1, 0.5
 _COLD = 1.0
 """Relative error of that cost while hardly any windows are known; it shrinks as they become enough."""
@@ -39,7 +42,7 @@ def stated_error(one: Split, seen: Observation, model: CostModel, misfit: float 
     if not one.calibrated or share is None:
         return one.error
     both = max(0.0, share * (1.0 - share))
-    costs = _COSTS * model.error / max(_LITTLE_PREFILL, model.prefill_share)
+    costs = min(_MOST, _COSTS * model.error / max(_LITTLE_PREFILL, model.prefill_share))
     costs += _COLD * max(0.0, 1.0 - model.windows / SURE_WINDOWS)
     if model.prefill_share > _MUCH_PREFILL:
         # Hardly a step without prompts: what decoding alone costs rests on the hardware's ratios.
@@ -48,7 +51,7 @@ def stated_error(one: Split, seen: Observation, model: CostModel, misfit: float 
         steps = 0.0
     unexplained = model.error if misfit is None else misfit
     if one.measured and seen.steps:
-        edges = min(unexplained, _STEP_EDGE * one.decode / seen.steps / one.busy)
+        edges = min(_UNEXPLAINED_STEPS * unexplained, _STEP_EDGE * one.decode / seen.steps / one.busy)
     else:
         edges = _MISFIT * unexplained * 2.0 * sqrt(both)
     guessed = _GUESSED_STEPS * 2.0 * sqrt(both) if seen.guessed_steps else 0.0
