@@ -23,7 +23,6 @@ from collectors.engine.endpoints import Endpoints, address_of, find_page
 from collectors.engine.facts import FactsReader
 from collectors.engine.iterations import IterationStats
 from collectors.engine.scrape import is_loopback
-from collectors.events import events_between
 from collectors.gpu.feed import GpuFeed
 from collectors.gpu.gpus import Gpus
 from collectors.gpu.page_search import PageSearch
@@ -31,9 +30,9 @@ from collectors.host import Host
 from collectors.model import Gap, Interval, Tick
 from collectors.readings import HostReading
 from collectors.sampler import Sampler
-from collectors.slo import SloWatch
 from collectors.sources import HostSource, Source, SourceStatus
 from collectors.text import clean
+from collectors.watch import Watch
 from dashboard.access import fetcher_of
 from dashboard.config import Config
 from dashboard.nvml import nvml_reader, peak_book
@@ -113,8 +112,7 @@ class LiveSession:
         self._parts = parts or parts_of(config, self._clock)
         self._labeller = labeller or _labeller()
         self._sinks = list(sinks)
-        self._previous: Interval | None = None
-        self._watch = SloWatch(slo_book(config.slo))
+        self._watch = Watch(slo_book(config.slo))
         self._named_ports = {port for url in config.engine.urls if (port := urlsplit(url).port) is not None}
         self._dropped: list[SourceStatus] = []
         self._labelling: SourceStatus | None = None
@@ -159,8 +157,7 @@ class LiveSession:
 
     def _deliver(self, interval: Interval) -> None:
         tick = self._label(interval)
-        events = (*events_between(self._previous, interval), *self._watch.push(interval))
-        self._previous = interval
+        events = self._watch.push(tick)
         if events:
             tick = replace(tick, events=(*tick.events, *events))
         for sink in tuple(self._sinks):

@@ -90,21 +90,17 @@ def _record(intervals: Iterator[Interval], output: Path, objectives: SloBook) ->
     """Label the intervals and write them; how many there were, and the file they are in."""
     from dataclasses import replace
 
-    from collectors.events import events_between
     from collectors.phase.label import Labeller
-    from collectors.slo import SloWatch
     from collectors.store import remove
+    from collectors.watch import Watch
 
-    labeller, watch = Labeller(), SloWatch(objectives)
+    labeller, watch = Labeller(), Watch(objectives)
     file: RecordingFile | None = None
     checkpoint_due = 0
-    previous: Interval | None = None
     try:
         for interval in intervals:
             tick = labeller.push(interval)
-            found = (*events_between(previous, interval), *watch.push(interval))
-            tick = replace(tick, events=(*tick.events, *found))
-            previous = interval
+            tick = replace(tick, events=(*tick.events, *watch.push(tick)))
             if file is None:
                 file = _begin(output, interval)
             is_due = interval.end >= checkpoint_due
