@@ -13,22 +13,9 @@ from typing import Literal
 from rich.color import Color
 from rich.style import Style
 
-ColorMode = Literal["truecolor", "256", "16", "mono"]
+from dashboard.themes import DARK, Role, Theme
 
-BACKGROUND = "#0e1116"
-BORDER = "#2d333d"
-FAINT = "#4b525c"
-DIM = "#7d8590"
-TEXT = "#c9d1d9"
-BRIGHT = "#f0f6fc"
-PREFILL = "#E69F00"
-DECODE = "#56B4E9"
-IDLE = "#3d444d"
-WARNING = "#F0E442"
-CRITICAL = "#ff6b6b"
-LINE = "#59616c"
-"""The sparkline of a measurement: grey that recedes behind the phases, lighter than a border."""
-BAR = "#9aa4b0"
+ColorMode = Literal["truecolor", "256", "16", "mono"]
 
 PROVISIONAL_STRENGTH = 0.5
 """How much of a phase's colour is left while its label is provisional; the rest is background."""
@@ -156,99 +143,99 @@ def blend(color: str, background: str, strength: float) -> str:
     return "#" + "".join(f"{round(a * strength + b * (1 - strength)):02x}" for a, b in zip(over, under, strict=True))
 
 
-# The nearest of 256 colours is not always the right one: dark greys turn blue or teal.
-_256 = {
-    BACKGROUND: 233, BORDER: 237, FAINT: 240, DIM: 245, TEXT: 252, BRIGHT: 255, PREFILL: 172, DECODE: 74, IDLE: 238,
-    WARNING: 227, CRITICAL: 203, LINE: 241, BAR: 248,
-}  # fmt: skip
-_256_PROVISIONAL = {PREFILL: 94, DECODE: 24}
-_16 = {
-    BACKGROUND: None, BORDER: 8, FAINT: 8, DIM: 7, TEXT: 7, BRIGHT: 15, PREFILL: 3, DECODE: 6, IDLE: 8, WARNING: 11,
-    CRITICAL: 9, LINE: 8, BAR: 7,
-}  # fmt: skip
-
-
 class _Ink:
-    """Makes styles for one colour mode."""
+    """Makes styles of a theme for one colour mode."""
 
-    def __init__(self, mode: ColorMode) -> None:
+    def __init__(self, mode: ColorMode, theme: Theme) -> None:
         self._mode = mode
+        self._theme = theme
 
-    def _color(self, color: str, *, provisional: bool) -> Color | None:
+    def _color(self, role: Role, *, provisional: bool) -> Color | None:
+        theme = self._theme
         match self._mode:
             case "truecolor":
-                shade = blend(color, BACKGROUND, PROVISIONAL_STRENGTH) if provisional else color
-                return Color.parse(shade)
+                color = theme.colors[role]
+                return Color.parse(
+                    blend(color, theme.colors["background"], PROVISIONAL_STRENGTH) if provisional else color
+                )
             case "256":
-                table = _256_PROVISIONAL if provisional and color in _256_PROVISIONAL else _256
-                return Color.from_ansi(table[color])
+                number = theme.indexed[role]
+                return Color.from_ansi(theme.halves.get(role, number) if provisional else number)
             case "16":
-                number = _16[color]
-                return None if number is None else Color.from_ansi(number)
+                own = theme.ansi[role]
+                return None if own is None else Color.from_ansi(own)
             case _:
                 return None
 
     def __call__(
-        self, color: str, on: str = BACKGROUND, *, bold: bool = False, provisional: bool = False, dim: bool = False,
+        self, role: Role, on: Role = "background", *, bold: bool = False, provisional: bool = False, dim: bool = False,
         reverse: bool = False,
     ) -> Style:  # fmt: skip
         """`provisional` is half the colour where there are shades, the dim attribute where there are not."""
         shades = self._mode in ("truecolor", "256")
         return Style(
-            color=self._color(color, provisional=provisional),
-            bgcolor=self._color(on, provisional=provisional and on != BACKGROUND),
+            color=self._color(role, provisional=provisional),
+            bgcolor=self._color(on, provisional=provisional and on != "background"),
             bold=bold or None,
             dim=dim or (provisional and not shades) or None,
             reverse=reverse or None,
         )
 
 
-def palette(mode: ColorMode = "truecolor", *, ascii: bool = False) -> Palette:
-    """The palette of a terminal: its colours, and whether it shows more than ASCII."""
-    ink = _Ink(mode)
+def palette(mode: ColorMode = "truecolor", *, ascii: bool = False, theme: Theme = DARK) -> Palette:
+    """The palette of a terminal: its colours, whether it shows more than ASCII, and the theme chosen."""
+    if theme.is_ansi and mode != "mono":
+        mode = "16"
+    ink = _Ink(mode, theme)
     mono = mode == "mono"
     glyphs = ASCII if ascii else UNICODE_MONO if mono else UNICODE
+    dims = mono or theme.is_ansi  # weight for what has no grey of its own
 
-    def both(color: str, on: str = BACKGROUND) -> tuple[Style, Style]:
+    def both(color: Role, on: Role = "background") -> tuple[Style, Style]:
         return ink(color, on), ink(color, on, provisional=True)
 
+    def caution(*, bold: bool) -> Style:
+        if theme.warns_on_ground and not mono:
+            return ink("bright", "warning", bold=bold)
+        return ink("warning", bold=bold, reverse=theme.is_ansi and not mono)
+
     strip = StripStyles(
-        decode_on_prefill=both(DECODE, PREFILL),
-        decode_on_decode=both(DECODE, DECODE) if not mono and not ascii else both(DECODE),
-        prefill_on_prefill=both(PREFILL, PREFILL) if not mono and not ascii else both(PREFILL),
-        decode=both(DECODE),
-        prefill=both(PREFILL),
-        cursor_on_decode=ink(BRIGHT, DECODE, bold=True, reverse=mono),
-        cursor_on_prefill=ink(BRIGHT, PREFILL, bold=True, reverse=mono),
-        cursor=ink(BRIGHT, bold=True),
+        decode_on_prefill=both("decode", "prefill"),
+        decode_on_decode=both("decode", "decode") if not mono and not ascii else both("decode"),
+        prefill_on_prefill=both("prefill", "prefill") if not mono and not ascii else both("prefill"),
+        decode=both("decode"),
+        prefill=both("prefill"),
+        cursor_on_decode=ink("bright", "decode", bold=True, reverse=mono),
+        cursor_on_prefill=ink("bright", "prefill", bold=True, reverse=mono),
+        cursor=ink("bright", bold=True),
     )
     return Palette(
         mode=mode,
         ascii=ascii,
         glyphs=glyphs,
-        base=ink(TEXT),
-        border=ink(BORDER, dim=mono),
-        faint=ink(FAINT, dim=mono),
-        dim=ink(DIM, dim=mono),
-        text=ink(TEXT),
-        bright=ink(BRIGHT),
-        strong=ink(BRIGHT, bold=True),
-        warning=ink(WARNING, bold=mono),
-        alert=ink(WARNING, bold=True),
-        critical=ink(CRITICAL, bold=mono, reverse=True),
-        line=ink(LINE),
-        bar=ink(BAR),
-        bar_rest=ink(BORDER, dim=mono),
-        idle=ink(IDLE),
-        gap=ink(FAINT, dim=mono),
-        unknown=ink(FAINT, dim=mono),
-        waiting=ink(DIM),
-        cursor=ink(BRIGHT, bold=True),
-        prefill=ink(PREFILL, bold=mono),
-        decode=ink(DECODE, bold=mono),
-        prefill_dim=ink(PREFILL, provisional=True),
-        decode_dim=ink(DECODE, provisional=True),
-        key=ink(BRIGHT, bold=True),
+        base=ink("text"),
+        border=ink("border", dim=mono),
+        faint=ink("faint", dim=mono),
+        dim=ink("dim", dim=dims),
+        text=ink("text"),
+        bright=ink("bright"),
+        strong=ink("bright", bold=True),
+        warning=caution(bold=mono),
+        alert=caution(bold=True),
+        critical=ink("critical", bold=mono, reverse=True),
+        line=ink("line"),
+        bar=ink("bar"),
+        bar_rest=ink("border", dim=mono),
+        idle=ink("idle"),
+        gap=ink("faint", dim=mono),
+        unknown=ink("faint", dim=mono),
+        waiting=ink("dim"),
+        cursor=ink("bright", bold=True),
+        prefill=ink("prefill_word", bold=mono),
+        decode=ink("decode_word", bold=mono),
+        prefill_dim=ink("prefill_word", provisional=True),
+        decode_dim=ink("decode_word", provisional=True),
+        key=ink("bright", bold=True),
         strip=strip,
     )
 

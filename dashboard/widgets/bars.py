@@ -32,8 +32,8 @@ def phase_bar(label: Label | None, width: int, palette: Palette) -> Line:
     full = "▆" if glyphs.decode is None else ""
     settled = label.settled
     for name, glyph, style in (
-        ("prefill", full or glyphs.prefill or "", palette.prefill if settled else palette.prefill_dim),
-        ("decode", full or glyphs.decode or "", palette.decode if settled else palette.decode_dim),
+        ("prefill", full or glyphs.prefill or "", palette.strip.prefill[not settled]),
+        ("decode", full or glyphs.decode or "", palette.strip.decode[not settled]),
         ("waiting", glyphs.waiting, palette.waiting),
         ("unknown", glyphs.unknown, palette.unknown),
         ("idle", full or glyphs.idle, palette.idle),

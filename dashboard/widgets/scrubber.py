@@ -91,9 +91,9 @@ def _drawn(scene: Scene, cell: ScrubberCell | None) -> tuple[str, Style]:
         return glyphs.mark, palette.phase(name) if name in ("prefill", "decode") else palette.dim
     match name:
         case "prefill":
-            return block or glyphs.prefill or "", palette.prefill
+            return block or glyphs.prefill or "", palette.strip.prefill[0]
         case "decode":
-            return block or glyphs.decode or "", palette.decode
+            return block or glyphs.decode or "", palette.strip.decode[0]
         case "waiting":
             return glyphs.waiting, palette.waiting
         case "unknown":

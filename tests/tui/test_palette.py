@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import get_args
 
 import pytest
 from rich.cells import cell_len
@@ -18,6 +19,7 @@ from dashboard.palette import (
     palette,
     shows_unicode,
 )
+from dashboard.themes import ANSI, DARK, HIGH_CONTRAST, LIGHT, THEMES, Role, Theme, after
 
 MODES: tuple[ColorMode, ...] = ("truecolor", "256", "16", "mono")
 
@@ -49,10 +51,13 @@ def test_the_ascii_glyphs_are_ascii() -> None:
 
 
 @pytest.mark.parametrize("mode", ["truecolor", "256", "16"])
-def test_phases_warnings_and_text_have_colours_of_their_own(mode: ColorMode) -> None:
-    shown = palette(mode)
-    colors = [shown.prefill, shown.decode, shown.idle, shown.warning, shown.critical, shown.bright]
-    assert len({style.color for style in colors}) == len(colors)
+@pytest.mark.parametrize("theme", THEMES.values(), ids=list(THEMES))
+def test_phases_warnings_and_text_have_colours_of_their_own(mode: ColorMode, theme: Theme) -> None:
+    shown = palette(mode, theme=theme)
+    looks = [shown.strip.prefill[0], shown.strip.decode[0], shown.idle, shown.critical, shown.bright]
+    assert len({style.color for style in looks}) == len(looks)
+    assert shown.warning not in looks
+    assert shown.alert not in (shown.strong, shown.bright)
 
 
 def test_without_colour_no_style_has_one_and_the_phases_have_glyphs() -> None:
@@ -66,18 +71,51 @@ def test_without_colour_no_style_has_one_and_the_phases_have_glyphs() -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_what_is_provisional_looks_other_than_what_is_settled(mode: ColorMode) -> None:
-    shown = palette(mode)
+@pytest.mark.parametrize("theme", THEMES.values(), ids=list(THEMES))
+def test_what_is_provisional_looks_other_than_what_is_settled(mode: ColorMode, theme: Theme) -> None:
+    shown = palette(mode, theme=theme)
     assert shown.prefill != shown.prefill_dim
     assert shown.decode != shown.decode_dim
     for pair in (shown.strip.decode, shown.strip.prefill, shown.strip.decode_on_prefill):
         assert pair[0] != pair[1]
 
 
-def test_text_that_says_something_can_be_read() -> None:
-    shown = palette("truecolor")
-    for style in (shown.dim, shown.text, shown.bright, shown.prefill, shown.decode, shown.warning):
-        assert contrast(style) >= 4.5
+@pytest.mark.parametrize(("theme", "least"), [(DARK, 4.5), (LIGHT, 4.5), (HIGH_CONTRAST, 7.0)])
+def test_text_that_says_something_can_be_read(theme: Theme, least: float) -> None:
+    shown = palette("truecolor", theme=theme)
+    for style in (shown.dim, shown.text, shown.bright, shown.prefill, shown.decode, shown.warning, shown.critical):
+        assert contrast(style) >= least
+
+
+def test_the_phases_have_the_same_hues_in_every_theme() -> None:
+    for theme in (DARK, LIGHT, HIGH_CONTRAST):
+        strip = palette("truecolor", theme=theme).strip
+        assert [str(style[0].color and style[0].color.name) for style in (strip.prefill, strip.decode)] == [
+            "#e69f00",
+            "#56b4e9",
+        ]
+
+
+def test_the_ansi_theme_leaves_text_and_ground_to_the_terminal() -> None:
+    shown = palette("truecolor", theme=ANSI)
+    assert (shown.text.color, shown.text.bgcolor, shown.mode) == (None, None, "16")
+
+
+def test_every_theme_has_a_colour_for_every_role() -> None:
+    for theme in THEMES.values():
+        for table in (theme.colors, theme.indexed, theme.ansi):
+            assert set(table) == set(get_args(Role))
+        assert set(theme.variables()) == set(DARK.variables())
+
+
+def test_the_themes_follow_one_another_in_a_circle() -> None:
+    name = "dark"
+    seen = []
+    for _ in THEMES:
+        seen.append(name)
+        name = after(name)
+    assert seen == list(THEMES)
+    assert name == "dark"
 
 
 def test_colours_are_those_of_the_look() -> None:
