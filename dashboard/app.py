@@ -23,6 +23,7 @@ from collectors.slo import SloBook
 from dashboard.desk import NOTICE_SECONDS, Desk
 from dashboard.format import clock
 from dashboard.palette import ColorMode, color_mode, palette, shows_unicode
+from dashboard.past import FindPast
 from dashboard.screens.base import Dashboard
 from dashboard.screens.keys import ALWAYS
 from dashboard.screens.table import SCREENS, entry
@@ -52,6 +53,7 @@ class PhasetopApp(App[None]):
     Run it with `app.run(mouse=...)`; afterwards `app.return_code` is not 0 when it failed. `colors`
     overrules what the terminal and NO_COLOR say. `note` writes a text at a moment (wall-clock ns) into
     the recording being made; it may block, and raises ValueError, OSError or RuntimeError with what is wrong.
+    `past` finds what was recorded before a live feed began.
     """
 
     TITLE = "phasetop"
@@ -71,6 +73,7 @@ class PhasetopApp(App[None]):
         now: Callable[[], int] = time.time_ns,
         note: Callable[[str, int], Event] | None = None,
         slo: SloBook | None = None,
+        past: FindPast | None = None,
     ) -> None:
         super().__init__()
         self._note = note
@@ -78,8 +81,10 @@ class PhasetopApp(App[None]):
         # Textual draws on standard error; in a locale that cannot encode blocks they would arrive as escapes.
         ascii = ascii or not shows_unicode(getattr(sys.__stderr__, "encoding", None))
         self.desk = Desk(
-            feed, palette(mode, ascii=ascii), host_name=title_host, zone=zone, interval=interval, now=now, slo=slo
+            feed, palette(mode, ascii=ascii), host_name=title_host, zone=zone, interval=interval, now=now, slo=slo,
+            past=past,
         )  # fmt: skip
+        self.desk.wake = self._wake
         self._behind = False
         self._dashboards: dict[str, Dashboard] = {}
 
@@ -109,12 +114,15 @@ class PhasetopApp(App[None]):
         self.desk.feed.start(self._deliver)
 
     def on_unmount(self) -> None:
-        stopping = threading.Thread(target=self.desk.feed.stop, name="feed-stop", daemon=True)
+        stopping = threading.Thread(target=self.desk.stop, name="feed-stop", daemon=True)
         stopping.start()
         stopping.join(_STOP_SECONDS)
 
     def _deliver(self, delivery: Delivery) -> None:
         self.desk.arrive(delivery)
+        self._wake()
+
+    def _wake(self) -> None:
         self.post_message(Arrived())
 
     def on_arrived(self, message: Arrived) -> None:
@@ -220,6 +228,18 @@ class PhasetopApp(App[None]):
 
     def action_jump_event(self, direction: int) -> None:
         self.desk.jump_event(direction)
+        self._present()
+
+    def action_jump_gap(self, direction: int) -> None:
+        self.desk.jump_gap(direction)
+        self._present()
+
+    def action_mark(self) -> None:
+        moment = self.desk.mark()
+        self._say("not marked any more" if moment is None else f"marked {clock(moment, self.desk.zone)}; ' goes there")
+
+    def action_jump_mark(self) -> None:
+        self.desk.jump_mark()
         self._present()
 
     def action_go_to(self) -> None:

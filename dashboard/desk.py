@@ -5,64 +5,36 @@ The feed delivers on its own threads into a queue; everything else happens on th
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, tzinfo
-from typing import Protocol, runtime_checkable
 
 from collectors.model import Event, Tick
 from collectors.slo import SloBook
 from dashboard.format import NANOSECONDS, Units, clock
 from dashboard.frames import Arrangement, Facts
 from dashboard.palette import Palette
-from dashboard.scene import Mode, Playback, Scene, Tab, usual_step
+from dashboard.past import FindPast, Found, LookBack
+from dashboard.replaying import Replaying
+from dashboard.scene import Mode, Scene, Tab, usual_step
 from dashboard.state import KEEP_SECONDS, Delivery, Feed, History, View, Window
 
 _PAGE_SECONDS = 60.0
 _STEPS = tuple(round(seconds * NANOSECONDS) for seconds in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60))
 _SHORTEST_WINDOW = 10 * NANOSECONDS
+_FURTHEST_BACK = 30 * 86_400 * NANOSECONDS
+"""How far back a time of day is looked for beside a recording."""
 NOTICE_SECONDS = 6
 
 
-@runtime_checkable
-class Replaying(Feed, Protocol):
-    """What a feed over a recording can do besides delivering. All of it returns at once."""
-
-    @property
-    def zone(self) -> tzinfo: ...
-
-    @property
-    def interval(self) -> float:
-        """Seconds of one interval."""
-        ...
-
-    @property
-    def host_name(self) -> str: ...
-
-    def playback(self) -> Playback: ...
-
-    def toggle(self) -> None: ...
-
-    def step(self, intervals: int) -> None: ...
-
-    def skip(self, seconds: float) -> None: ...
-
-    def jump_phase(self, direction: int) -> None: ...
-
-    def jump_event(self, direction: int) -> None: ...
-
-    def seek(self, time_ns: int) -> None: ...
-
-    def change_speed(self, direction: int) -> None: ...
-
-    def to_end(self) -> None: ...
-
-    def resize(self, columns: int, window_seconds: float) -> None: ...
-
-
 class Desk:
-    """One feed being looked at."""
+    """One feed being looked at.
+
+    `past` finds what was recorded before a live feed began. Going back further than the feed's history
+    then goes on in there, as in any recording, until `to_end` or the recording's end leads back to now.
+    """
 
     def __init__(
         self,
@@ -74,6 +46,7 @@ class Desk:
         interval: float = 1.0,
         now: Callable[[], int] = time.time_ns,
         slo: SloBook | None = None,
+        past: FindPast | None = None,
     ) -> None:
         self.feed = feed
         self.slo = slo or SloBook()
@@ -86,6 +59,13 @@ class Desk:
         self._now = now
         self._units = Units()
         self._arrived: deque[Delivery] = deque()
+        self._look_back = LookBack(past)
+        self._arrived_past: deque[tuple[Replaying, Window]] = deque()
+        self._live_view: View | None = None
+        self.wake: Callable[[], None] = lambda: None
+        """Called from any thread when `receive` has something to do that was not delivered by the feed."""
+        self.marks: tuple[int, ...] = ()
+        """Moments that were marked, wall-clock nanoseconds, in order."""
         self._shown_second = 0
         self._notice: tuple[str, int] | None = None
         self.columns = 90
@@ -111,15 +91,81 @@ class Desk:
 
     def receive(self) -> bool:
         """Takes in what has arrived; False when there was nothing."""
-        any_arrived = False
+        any_arrived = self._receive_past()
         while self._arrived:
             delivery = self._arrived.popleft()
             any_arrived = True
             if isinstance(delivery, Window):
                 self._receive_window(delivery)
             else:
-                self.history.append(delivery)
+                (self._live_view or self.view).history.append(delivery)
         return any_arrived
+
+    def stop(self) -> None:
+        """Stops the feed, and the recording that is looked at beside it."""
+        self.feed.stop()
+        if self.replay is not None and self.replay is not self.feed:
+            self.replay.stop()
+
+    @property
+    def is_in_past(self) -> bool:
+        """Whether a live feed's past is looked at, which was recorded before it began."""
+        return self._live_view is not None
+
+    def _receive_past(self) -> bool:
+        answer = self._look_back.answer()
+        if isinstance(answer, str):
+            self.tell(answer)
+        elif answer is not None:
+            self._enter_past(answer)
+        any_arrived = answer is not None
+        while self._arrived_past:
+            feed, window = self._arrived_past.popleft()
+            if feed is self.replay:
+                any_arrived = True
+                self._receive_window(window)
+        if self.is_in_past and self.replay is not None and self.replay.playback().following:
+            self._leave_past()
+        return any_arrived
+
+    def _enter_past(self, found: Found) -> None:
+        if self.replay is not None:
+            return
+        feed = found.past.begin(found.at)
+        self.tell("")
+        self._live_view, self.view = self.view, View(History(), step=self.view.step)
+        self.replay = feed
+
+        def arrive(delivery: Delivery) -> None:
+            if isinstance(delivery, Window):
+                self._arrived_past.append((feed, delivery))
+                self.wake()
+
+        feed.start(arrive)
+        found.then(feed)
+
+    def _leave_past(self) -> None:
+        """Back to now."""
+        feed, self.replay = self.replay, None
+        if self._live_view is not None:
+            self.view, self._live_view = self._live_view, None
+            self.view.follow()
+        if feed is not None:
+            threading.Thread(target=feed.stop, name="past-stop", daemon=True).start()
+
+    def _go_earlier(self, seconds: float = 0.0, then: Callable[[Replaying], None] = lambda replay: None) -> None:
+        """Goes on in what was recorded before the history in memory, so many seconds before that begins."""
+        tracks = self.history.tracks
+        start = tracks.wall_time(tracks.start() + 1) - 1 if len(tracks) else self._now()
+        if self._look_back.wish(start, start - 1 - round(seconds * NANOSECONDS), then, self.wake):
+            self.tell("looking for what was recorded before")
+
+    def _reaches_end(self, seconds: float = 0.0) -> bool:
+        """Whether so much further on there is nothing more of the past, and now begins."""
+        if not self.is_in_past or self.replay is None:
+            return False
+        playback = self.replay.playback()
+        return playback.position + (max(seconds, 0.5 * self.replay.interval)) * NANOSECONDS >= playback.end
 
     def _receive_window(self, window: Window) -> None:
         if window.reset:
@@ -176,6 +222,8 @@ class Desk:
             keys=keys,
             tabs=tabs,
             notice=self._notice[0] if self._notice is not None and now < self._notice[1] else None,
+            origin="" if self.replay is None else self.replay.origin,
+            marks=self.marks,
         )
 
     def tell(self, text: str) -> None:
@@ -200,15 +248,23 @@ class Desk:
             self.view.toggle_pause()
 
     def step(self, intervals: int) -> None:
-        if self.replay is not None:
+        if intervals > 0 and self._reaches_end():
+            self._leave_past()
+        elif self.replay is not None:
             self.replay.step(intervals)
+        elif intervals < 0 and self._is_oldest():
+            self._go_earlier()
         else:
             self.view.move(intervals, self.visible)
 
     def page(self, direction: int) -> None:
         """A minute back or on."""
-        if self.replay is not None:
+        if direction > 0 and self._reaches_end(_PAGE_SECONDS):
+            self._leave_past()
+        elif self.replay is not None:
             self.replay.skip(direction * _PAGE_SECONDS)
+        elif direction < 0 and self._is_oldest():
+            self._go_earlier(_PAGE_SECONDS)
         else:
             self.view.move_time(direction * _PAGE_SECONDS, self.visible)
 
@@ -224,10 +280,24 @@ class Desk:
 
     def pan(self, direction: int) -> None:
         """A quarter of what is visible back or on."""
-        if self.replay is not None:
-            self.replay.skip(direction * self.visible / 4 / NANOSECONDS)
+        seconds = self.visible / 4 / NANOSECONDS
+        if direction > 0 and self._reaches_end(seconds):
+            self._leave_past()
+        elif self.replay is not None:
+            self.replay.skip(direction * seconds)
+        elif direction < 0 and self._shows_start():
+            self._go_earlier(seconds)
         else:
             self.view.pan(direction * self.visible // 4, self.visible)
+
+    def _is_oldest(self) -> bool:
+        tracks = self.history.tracks
+        return len(tracks) > 0 and self.view.shown() == tracks.sequences[0]
+
+    def _shows_start(self) -> bool:
+        """Whether the oldest interval in memory is within the visible columns."""
+        end = self.view.end()
+        return end is not None and end - self.visible <= self.history.tracks.start()
 
     def zoom(self, direction: int) -> None:
         """Closer (1) down to 10 s, away (-1) up to the whole history, or to the usual step (0)."""
@@ -262,7 +332,8 @@ class Desk:
         here = self.view.shown()
         known = [placed.sequence for placed in self.history.events if placed.event.kind != "phase-change"]
         further = [number for number in known if here is not None and (number - here) * direction > 0]
-        self._jump(min(further, key=lambda number: number * direction, default=None), direction, "event")
+        found = min(further, key=lambda number: number * direction, default=None)
+        self._jump(found, direction, "event", lambda replay: replay.jump_event(direction))
 
     def jump_phase(self, direction: int) -> None:
         """To the change of the dominant phase before or after."""
@@ -272,10 +343,24 @@ class Desk:
         tracks, here = self.history.tracks, self.view.shown()
         row = None if here is None else tracks.row_of(here)
         found = None if row is None else tracks.next_change(row, direction)
-        self._jump(None if found is None else tracks.sequences[found], direction, "change of phase")
+        sequence = None if found is None else tracks.sequences[found]
+        self._jump(sequence, direction, "change of phase", lambda replay: replay.jump_phase(direction))
 
-    def _jump(self, sequence: int | None, direction: int, what: str) -> None:
-        if sequence is None:
+    def jump_gap(self, direction: int) -> None:
+        """To where time is missing, before or after; in a recording also to where a source went missing."""
+        if self.replay is not None:
+            self.replay.jump_gap(direction)
+            return
+        tracks, here = self.history.tracks, self.view.shown()
+        row = None if here is None else tracks.row_of(here)
+        found = None if row is None else tracks.next_gap(row, direction)
+        sequence = None if found is None else tracks.sequences[found]
+        self._jump(sequence, direction, "gap", lambda replay: replay.jump_gap(direction))
+
+    def _jump(self, sequence: int | None, direction: int, what: str, then: Callable[[Replaying], None]) -> None:
+        if sequence is None and direction < 0 and self._look_back.is_possible:
+            self._go_earlier(then=then)
+        elif sequence is None:
             self.tell(f"no {'later' if direction > 0 else 'earlier'} {what} in memory")
         else:
             self.view.put(sequence, self.visible)
@@ -308,7 +393,11 @@ class Desk:
         if not len(tracks):
             raise ValueError("nothing has been sampled yet")
         start, end = tracks.wall_time(tracks.start() + 1), self._now()
-        moment = parse_time(text, start=start, end=end, zone=self.zone)
+        earliest = end - _FURTHEST_BACK if self._look_back.is_possible else start
+        moment = parse_time(text, start=earliest, end=end, zone=self.zone)
+        if moment < start and self._look_back.is_possible:
+            self.look_at_moment(moment)
+            return
         if not start <= moment <= end:
             raise ValueError(f"{clock(moment, self.zone)} is not in memory, which begins at {clock(start, self.zone)}")
         row = tracks.row_at(moment + tracks.shift_now())
@@ -320,7 +409,38 @@ class Desk:
 
     def to_end(self) -> None:
         """Back to now; in a recording, to its end, and on with it while it grows."""
-        if self.replay is not None:
+        if self.is_in_past:
+            self._leave_past()
+        elif self.replay is not None:
             self.replay.to_end()
         else:
             self.view.follow()
+
+    def mark(self) -> int | None:
+        """Marks the interval looked at, or takes its mark away; the moment marked, in wall-clock ns."""
+        tick = self.tick()
+        if tick is None:
+            return None
+        moment = tick.interval.end - 1
+        is_marked = moment in self.marks
+        self.marks = tuple(sorted({*self.marks} - {moment} if is_marked else {*self.marks, moment}))
+        return None if is_marked else moment
+
+    def jump_mark(self) -> None:
+        """To the next mark; from the last one to the first."""
+        tick = self.tick()
+        if not self.marks or tick is None:
+            self.tell("nothing is marked yet: ` marks the interval looked at")
+            return
+        self.look_at_moment(next((one for one in self.marks if one >= tick.interval.end), self.marks[0]))
+
+    def look_at_moment(self, moment: int) -> None:
+        """Looks at the interval of a moment, wall-clock ns, also where that is no longer, or was never, in memory."""
+        tracks = self.history.tracks
+        if self.replay is not None:
+            self.replay.seek(moment)
+        elif not len(tracks) or moment < tracks.wall_time(tracks.start() + 1):
+            self._go_earlier(then=lambda replay: replay.seek(moment))
+        else:
+            row = tracks.row_at(moment + tracks.shift_now())
+            self.view.put(tracks.sequences[row or 0], self.visible)

@@ -44,10 +44,10 @@ class _Loaded:
 
 
 class ReplayFeed:
-    """Implements `dashboard.desk.Replaying` over a recording, which it closes when it stops.
+    """Implements `dashboard.replaying.Replaying` over a recording, which it closes when it stops.
 
     `at` is where to begin, the end of the recording when None; `speed` is recorded seconds per
-    second, one of `SPEEDS` or any other.
+    second, one of `SPEEDS` or any other. `origin` is what the screen says about where the figures come from.
     """
 
     live = False
@@ -60,8 +60,10 @@ class ReplayFeed:
         speed: float = 1.0,
         playing: bool = False,
         clock: Clock | None = None,
+        origin: str = "",
     ) -> None:
         self._recording = recording
+        self.origin = origin
         self._clock = clock or SystemClock()
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._wake = threading.Event()
@@ -131,6 +133,10 @@ class ReplayFeed:
         find = self._recording.next_event if direction > 0 else self._recording.previous_event
         self._ask(lambda: self._jump(find, f"no {_beyond(direction)} event"))
 
+    def jump_gap(self, direction: int) -> None:
+        find = self._recording.next_gap if direction > 0 else self._recording.previous_gap
+        self._ask(lambda: self._jump(find, f"no {_beyond(direction)} gap"))
+
     def seek(self, time_ns: int) -> None:
         self._ask(lambda: self._seek(time_ns))
 
@@ -198,10 +204,22 @@ class ReplayFeed:
         if due:
             self._show_next(due)
         if self._ahead is None:
-            self._pause()
-            self._tell("the end of the recording")
-            return now + 3600.0
+            return self._reach_end(now)
         return max(self._due, now + _FRAME_SECONDS)
+
+    def _reach_end(self, now: float) -> float:
+        """A recording that grows is played on, or followed where all of it has been shown."""
+        if self._recording.refresh() and self._tick is not None:
+            self._change(end=self._recording.end)
+            self._look_ahead(self._tick, now)
+            if self._ahead is not None:
+                return max(self._due, now + _FRAME_SECONDS)
+        self._pause()
+        if self._recording.live:
+            self._change(following=True)
+            return now
+        self._tell("the end of the recording")
+        return now + 3600.0
 
     def _catch_up(self, now: float) -> float:
         """Everything recorded since; called once an interval while the recording is followed."""

@@ -91,6 +91,10 @@ class Scene:
     tabs: Sequence[Tab] = ()
     notice: str | None = None
     """What the last key did, where that is not seen otherwise."""
+    origin: str = ""
+    """Where the figures come from, when that is not this machine now."""
+    marks: Sequence[int] = ()
+    """Moments that somebody marked, wall-clock nanoseconds."""
 
     @property
     def label(self) -> Label | None:

@@ -186,6 +186,13 @@ class Tracks:
                 return row
         return None
 
+    def next_gap(self, row: int, direction: int) -> int | None:
+        """The nearest row before (-1) or after (1) that one before which time is missing."""
+        while 0 < (row := row + direction) < len(self):
+            if self.ends[row] - self._lengths[row] > self.ends[row - 1]:
+                return row
+        return None
+
     def _largest(self, row: int) -> int:
         shares = [track[row] for track in self._phases]
         return shares.index(max(shares))

@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from collectors.timezone import local_zone_name, zone_of
     from dashboard.app import PhasetopApp
     from dashboard.objectives import slo_book
+    from dashboard.past import find_past
 
     with ExitStack() as closing:
         app = PhasetopApp(
@@ -48,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
             interval=config.sampling.interval,
             note=_notes(config) if args.record else None,
             slo=slo_book(config.slo),
+            past=find_past(config.record.directory, os.environ, clean(os.uname().nodename)),
         )
         return run_app(app, mouse=config.tui.mouse)
 

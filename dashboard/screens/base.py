@@ -60,15 +60,21 @@ class Dashboard(Screen[None]):
         self.desk = desk
         self.entry = entry
         self._own = tuple(binding for _, binding in self._bindings)
-        frame = frame_keys(replay=desk.replay is not None)
-        self._bindings = BindingsMap.merge([BindingsMap(frame), self._bindings])
-        self._keys = footer_keys([*self._own, *frame, *ALWAYS])
-        self.help_keys = help_keys([*frame, *self._own, *ALWAYS])
+        self._take_keys()
         numbered = sorted((one for one in SCREENS if one.key.isdigit()), key=lambda one: one.key)
         self._tabs = tuple(Tab(one.key, one.title, one.name == entry.name) for one in numbered)
         self._alone: str | None = None
         self._main = self.panels()
         self._panels = (Header("header"), *self._main, Scrubber("scrubber"), Footer("footer"))
+
+    def _take_keys(self) -> None:
+        """The keys of what is looked at: now, a recording, or the recorded past of now."""
+        desk = self.desk
+        self._has_replay_keys = desk.replay is not None
+        frame = frame_keys(replay=self._has_replay_keys, past=desk.is_in_past)
+        self._bindings = BindingsMap.merge([BindingsMap(frame), BindingsMap(self._own)])
+        self._keys = footer_keys([*self._own, *frame, *ALWAYS])
+        self.help_keys = help_keys([*frame, *self._own, *ALWAYS])
 
     def panels(self) -> tuple[Panel, ...]:
         """The panels of the screen, each under the name the arrangement uses. Called once."""
@@ -135,6 +141,8 @@ class Dashboard(Screen[None]):
     def _draw(self) -> bool:
         """Draws all panels; True when they have to be laid out anew."""
         desk, (width, height) = self.desk, self.app.size
+        if self._has_replay_keys != (desk.replay is not None):
+            self._take_keys()
         wanted = self.wanted(width, height)
         is_moved = wanted != self._layout.current
         if is_moved:

@@ -31,6 +31,12 @@ _MOVING = (
     Binding("left_curly_bracket", "app.jump_event(-1)", "event", key_display="{}", id="view.event_back",
             tooltip="to the event before, after"),
     Binding("right_curly_bracket", "app.jump_event(1)", "", show=False, id="view.event_on"),
+    Binding("left_parenthesis", "app.jump_gap(-1)", "", show=False, key_display="( )", id="view.gap_back",
+            tooltip="to the gap before, after"),
+    Binding("right_parenthesis", "app.jump_gap(1)", "", show=False, id="view.gap_on"),
+    Binding("grave_accent", "app.mark", "", show=False, key_display="`", id="mark",
+            tooltip="mark the interval looked at, or take its mark away"),
+    Binding("apostrophe", "app.jump_mark", "", show=False, key_display="'", id="mark.next", tooltip="to the next mark"),
     Binding("g", "app.go_to", "go to", id="view.go_to", tooltip="go to a time: 03:12, 10m ago, 2026-05-01T03:12"),
 )  # fmt: skip
 _DOING = (
@@ -55,15 +61,20 @@ REPLAY = (
     Binding("escape", "app.restore", "", show=False, id="screen.restore"),
     *_DOING,
 )  # fmt: skip
+PAST = (
+    *(binding for binding in REPLAY if binding.id not in ("replay.end", "screen.restore")),
+    Binding("escape,e,end", "app.live", "now", key_display="esc", id="view.live", tooltip="back to now"),
+)
+"""Of a live session that looks at what was recorded before it."""
 ALWAYS = (
     Binding("question_mark", "app.help", "help", key_display="?", id="help", tooltip="this help"),
     Binding("q,ctrl+c", "app.quit", "quit", key_display="q", id="quit", tooltip="quit, at once", priority=True),
 )
 
 
-def frame_keys(*, replay: bool) -> tuple[Binding, ...]:
-    """The keys that every screen has."""
-    return (*_TABS, *(REPLAY if replay else LIVE))
+def frame_keys(*, replay: bool, past: bool = False) -> tuple[Binding, ...]:
+    """The keys that every screen has; with `past`, in the recorded past of a live session."""
+    return (*_TABS, *(PAST if past else REPLAY if replay else LIVE))
 
 
 def footer_keys(bindings: Sequence[Binding]) -> list[tuple[str, str]]:

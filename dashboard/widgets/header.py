@@ -38,6 +38,8 @@ class Header(Panel):
 def _parts(scene: Scene) -> list[str]:
     """Most important first; all but the first are dim."""
     parts = [scene.host_name] if scene.host_name else []
+    if scene.origin:
+        parts.append(scene.origin)
     if scene.tick is None:
         return parts
     there = scene.tick.interval.gpus.values()

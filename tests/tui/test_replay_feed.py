@@ -6,9 +6,10 @@ import pytest
 
 from collectors.clock import FakeClock
 from collectors.model import HOST, Interval, Label, Tick
-from dashboard.desk import Desk, Replaying
+from dashboard.desk import Desk
 from dashboard.palette import palette
 from dashboard.replay_feed import SPEEDS, ReplayFeed
+from dashboard.replaying import Replaying
 from dashboard.state import Delivery
 
 from .recorded import FakeRecording
