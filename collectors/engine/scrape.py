@@ -1,4 +1,4 @@
-"""Reading one metrics page over HTTP. The only module that knows httpx.
+"""Reading one metrics page over HTTP. The only module that knows httpx beside `collectors.promql`.
 
 The page is asked for as Prometheus text 0.0.4, without following redirects (but for the slash at the
 end that some frameworks insist on), without proxies or other settings from the environment, within
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
     import httpx
 
-__all__ = ["CONNECT_SECONDS", "LINES_CAP", "PIECES_CAP", "SIZE_CAP", "Fetcher", "Page", "PageProblem", "is_loopback"]
+__all__ = [
+    "CONNECT_SECONDS", "LINES_CAP", "PIECES_CAP", "SIZE_CAP", "Fetcher", "Page", "PageProblem", "is_loopback",
+    "trust_of",
+]  # fmt: skip
 
 SIZE_CAP = 4 << 20
 """Bytes of one page, unpacked. The largest known engine page is 0.12 MB; a node of Ray adds its engines' pages up."""
@@ -245,27 +248,31 @@ class Fetcher:
         import httpx
 
         return httpx.HTTPTransport(
-            verify=self._trust(),
+            verify=trust_of(self.url, self._verify),
             trust_env=False,
             limits=httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=_KEEP_SECONDS),
         )
 
-    def _trust(self) -> bool | ssl.SSLContext:
-        """Whose certificates count. Loading the authorities costs 50 ms and 2 MB: only where one can come up."""
-        if not self._verify or not self.url.startswith("https:"):
-            return False
-        import ssl
 
-        if isinstance(self._verify, Path):
-            try:
-                return ssl.create_default_context(cadata=self._verify.read_text(encoding="ascii", errors="replace"))
-            except ssl.SSLError:
-                raise PageProblem("blocked", f"{self._verify} holds no certificates in PEM") from None
-        import certifi
+def trust_of(url: str, verify: bool | Path) -> bool | ssl.SSLContext:
+    """Whose certificates count. Loading the authorities costs 50 ms and 2 MB: only where one can come up.
 
-        context = ssl.create_default_context()  # the system's, to which a company's own may have been added
-        context.load_verify_locations(certifi.where())
-        return context
+    Raises PageProblem when the file of authorities holds none, OSError when it cannot be read.
+    """
+    if not verify or not url.startswith("https:"):
+        return False
+    import ssl
+
+    if isinstance(verify, Path):
+        try:
+            return ssl.create_default_context(cadata=verify.read_text(encoding="ascii", errors="replace"))
+        except ssl.SSLError:
+            raise PageProblem("blocked", f"{verify} holds no certificates in PEM") from None
+    import certifi
+
+    context = ssl.create_default_context()  # the system's, to which a company's own may have been added
+    context.load_verify_locations(certifi.where())
+    return context
 
 
 class _Connection:

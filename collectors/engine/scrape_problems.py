@@ -100,8 +100,13 @@ def in_front(headers: Mapping[str, str]) -> str | None:
     return next((name for name in _IN_FRONT if server.startswith(name)), None)
 
 
-def problem_of(error: Exception, url: str, *, timeout: float, connect: float) -> PageProblem:
-    """What an exception of the client means. `timeout` and `connect` are the limits in seconds."""
+def problem_of(
+    error: Exception, url: str, *, timeout: float, connect: float, authorities: str = "[engine.ca_files]"
+) -> PageProblem:
+    """What an exception of the client means. `timeout` and `connect` are the limits in seconds.
+
+    `authorities` is the setting that names whose certificates count.
+    """
     import httpx
 
     if isinstance(error, CredentialProblem):
@@ -111,7 +116,7 @@ def problem_of(error: Exception, url: str, *, timeout: float, connect: float) ->
     if isinstance(error, httpx.TimeoutException):
         return PageProblem("blocked", f"has not answered for {timeout:g} s")
     if isinstance(error, httpx.ConnectError):
-        return _unconnected(error, url)
+        return _unconnected(error, url, authorities)
     if isinstance(error, httpx.ReadError | httpx.WriteError):
         return PageProblem("down", "closed the connection")
     if isinstance(error, httpx.RemoteProtocolError):
@@ -130,12 +135,12 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         cause = cause.__cause__ or cause.__context__
 
 
-def _unconnected(error: Exception, url: str) -> PageProblem:
+def _unconnected(error: Exception, url: str, authorities: str) -> PageProblem:
     for cause in _causes(error):
         if isinstance(cause, ConnectionRefusedError):
             return PageProblem("down", "connection refused", refused=True)
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return PageProblem("blocked", _distrusted(cause, url))
+            return PageProblem("blocked", _distrusted(cause, url, authorities))
         if isinstance(cause, ssl.SSLError):
             return PageProblem("blocked", _no_tls(cause))
         if isinstance(cause, socket.gaierror):
@@ -146,7 +151,7 @@ def _unconnected(error: Exception, url: str) -> PageProblem:
     return PageProblem("down", f"cannot be reached: {error}")
 
 
-def _distrusted(error: ssl.SSLCertVerificationError, url: str) -> str:
+def _distrusted(error: ssl.SSLCertVerificationError, url: str, authorities: str) -> str:
     code = getattr(error, "verify_code", None)
     if code == _EXPIRED:
         return "TLS fails: its certificate has expired"
@@ -156,7 +161,7 @@ def _distrusted(error: ssl.SSLCertVerificationError, url: str) -> str:
         host = clean(urlsplit(url).hostname or "", 60)
         return f"TLS fails: its certificate is not for {host}; name it by the name in the certificate"
     if code in _UNKNOWN_AUTHORITY:
-        return "TLS fails: no known authority signed its certificate; name the authority's file in [engine.ca_files]"
+        return f"TLS fails: no known authority signed its certificate; name the authority's file in {authorities}"
     return f"TLS fails: {getattr(error, 'verify_message', None) or error}"
 
 

@@ -1,0 +1,351 @@
+"""Asking a Prometheus, or whatever speaks its HTTP API: Thanos, Mimir, VictoriaMetrics.
+
+Instant and range queries are posted, so that long expressions need no long addresses. At most four
+are in flight, however many threads ask. A server that says it has enough (429, 503) is left alone for
+as long as it asks for, or longer each time. What it warns of (parts of the data missing) is kept with
+the answer. Nothing of the credentials is ever part of a message.
+
+httpx costs 0.1 s to import, so that happens with the first query.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from collectors.engine.scrape import CONNECT_SECONDS, PageProblem, is_loopback, trust_of
+from collectors.engine.scrape_problems import in_front, problem_of
+from collectors.text import clean, masked
+
+if TYPE_CHECKING:
+    import httpx
+
+IN_FLIGHT = 4
+SIZE_CAP = 48 << 20
+"""Bytes of one answer, unpacked."""
+_LABEL_LIMIT = 200
+_REASON_LIMIT = 200
+_FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0
+"""Seconds of the first pause after 429 or 503 without Retry-After, and of the longest; each is twice the one before."""
+_WARNINGS_KEPT = 4
+_TOO_BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+
+Labels = Mapping[str, str]
+ProblemKind = Literal["down", "blocked", "late", "busy", "answer", "query"]
+
+
+class PromProblem(Exception):
+    """No answer. The message is one clean line.
+
+    `kind` is "down" where nobody answers, "blocked" where credentials or certificates are refused,
+    "late" after the time allowed, "busy" where the server asks to be left alone for `wait` seconds,
+    "answer" for what is no answer of this API, and "query" where the server refuses the query itself.
+    """
+
+    def __init__(self, kind: ProblemKind, reason: str, *, wait: float = 0.0) -> None:
+        super().__init__(masked(reason, _REASON_LIMIT))
+        self.kind = kind
+        self.reason = str(self)
+        self.wait = wait
+
+
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """One number of each series at one moment. Series whose number is not finite are left out."""
+
+    samples: tuple[tuple[Labels, float], ...]
+    warnings: tuple[str, ...] = ()
+    took: float = 0.0
+    samples_read: int | None = None
+    """Samples the server looked at, where it counts them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Numbers of each series over time: (seconds since 1970, value), oldest first, only finite ones."""
+
+    series: tuple[tuple[Labels, tuple[tuple[float, float], ...]], ...]
+    warnings: tuple[str, ...] = ()
+    took: float = 0.0
+    samples_read: int | None = None
+
+
+class PromClient:
+    """One server. All methods may be called from any thread; each raises PromProblem and nothing else."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        headers: Callable[[], Mapping[str, str]] = dict,
+        verify: bool | Path = True,
+        timeout: float = 10.0,
+        lookback: float = 60.0,
+        size_cap: int = SIZE_CAP,
+        stats: bool = False,
+        monotonic: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        """`url` is the server's, up to where /api/v1 begins. `timeout` is in seconds for a whole answer.
+
+        `lookback` is how old a sample may be, in seconds, to count as the present one: where the
+        server takes it per query, a node that fell silent is gone as soon. `headers` is asked for
+        every query. `stats` asks the server to count the samples it looks at.
+        """
+        self.url = url.rstrip("/")
+        self._headers = headers
+        self._verify = verify if isinstance(verify, Path) else verify and not is_loopback(url)
+        self._timeout = timeout
+        self._lookback = lookback
+        self._size_cap = size_cap
+        self._stats = stats
+        self._monotonic = monotonic
+        self._jitter = jitter
+        self._transport = transport
+        self._slots = threading.BoundedSemaphore(IN_FLIGHT)
+        self._lock = threading.Lock()
+        self._client: httpx.Client | None = None
+        self._closed = False
+        self._refusals = 0
+        self._not_before = 0.0
+        self.queries = 0
+        """Queries sent so far."""
+
+    def query(self, expression: str, *, at: float | None = None, lookback: float | None = None) -> Vector:
+        """The value of an expression now, or at a moment (seconds since 1970)."""
+        form = {"query": expression, **self._window(lookback)}
+        if at is not None:
+            form["time"] = f"{at:.3f}"
+        data, warnings, took = self._asked("query", form)
+        if data.get("resultType") == "scalar":
+            result: list[Any] = [{"metric": {}, "value": data.get("result")}]
+        else:
+            result = _listed(data, "vector")
+        found = ((_labels(one), _number(one.get("value"))) for one in result if isinstance(one, dict))
+        samples = tuple((labels, value[1]) for labels, value in found if value is not None)
+        return Vector(samples, warnings, took, _samples_read(data))
+
+    def query_range(
+        self, expression: str, start: float, end: float, step: float, *, lookback: float | None = None
+    ) -> Matrix:
+        """The values of an expression at `start`, `start + step` and so on up to `end`, seconds since 1970."""
+        form = {
+            "query": expression, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:g}",
+            **self._window(lookback),
+        }  # fmt: skip
+        data, warnings, took = self._asked("query_range", form)
+        series = []
+        for one in _listed(data, "matrix"):
+            if isinstance(one, dict) and isinstance(one.get("values"), list):
+                points = (_number(pair) for pair in one["values"])
+                series.append((_labels(one), tuple(point for point in points if point is not None)))
+        return Matrix(tuple(series), warnings, took, _samples_read(data))
+
+    def close(self) -> None:
+        """Drops the connections: queries in flight end soon, as problems. From any thread."""
+        with self._lock:
+            self._closed = True
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _window(self, lookback: float | None) -> dict[str, str]:
+        """Prometheus and Thanos call it lookback_delta, VictoriaMetrics max_lookback; each passes over the other."""
+        seconds = f"{self._lookback if lookback is None else lookback:g}s"
+        stats = {"stats": "all"} if self._stats else {}
+        return {"lookback_delta": seconds, "max_lookback": seconds, "timeout": f"{self._timeout:g}s", **stats}
+
+    def _asked(self, endpoint: str, form: Mapping[str, str]) -> tuple[dict[str, Any], tuple[str, ...], float]:
+        self._mind_the_pause()
+        with self._slots:
+            self._mind_the_pause()  # one that waited for its turn must not go on where others were turned away
+            started = self._monotonic()
+            status, headers, body = self._posted(f"{self.url}/api/v1/{endpoint}", form, started + self._timeout)
+        if status in _TOO_BUSY:
+            raise self._turned_away(status, headers)
+        document = _document(body, status, headers, given=bool(self._headers()))
+        with self._lock:
+            self._refusals, self._not_before = 0, 0.0
+        data = document.get("data")
+        if not isinstance(data, dict):
+            raise PromProblem("answer", "answers without data")
+        return data, _warnings(document), self._monotonic() - started
+
+    def _mind_the_pause(self) -> None:
+        wait = self._not_before - self._monotonic()
+        if wait > 0:
+            raise PromProblem("busy", f"asked to be left alone; next try in {math.ceil(wait)} s", wait=wait)
+
+    def _turned_away(self, status: int, headers: Mapping[str, str]) -> PromProblem:
+        told = headers.get("retry-after", "")
+        with self._lock:
+            self._refusals += 1
+            wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(self._refusals - 1, 10))
+            wait *= 0.75 + 0.5 * self._jitter()
+            if told.isascii() and told.isdecimal():
+                wait = max(wait, min(float(told[:6]), _LONGEST_WAIT))
+            self._not_before = self._monotonic() + wait
+        front = in_front(headers)
+        by = f" by {front}" if front else ""
+        what = "too many queries" if status == HTTPStatus.TOO_MANY_REQUESTS else "not available"
+        return PromProblem("busy", f"{what} ({status}{by}); next try in {math.ceil(wait)} s", wait=wait)
+
+    def _posted(self, url: str, form: Mapping[str, str], deadline: float) -> tuple[int, Mapping[str, str], bytes]:
+        import httpx
+
+        with self._told(url):
+            client = self._opened()
+            self.queries += 1
+            try:
+                return self._read(client, url, form, deadline)
+            except httpx.RemoteProtocolError as error:
+                if "without sending a response" not in str(error):
+                    raise
+                # The server closed an idle connection just as it was used again.
+                return self._read(client, url, form, deadline)
+
+    def _read(
+        self, client: httpx.Client, url: str, form: Mapping[str, str], deadline: float
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        with client.stream("POST", url, data=dict(form), headers=dict(self._headers())) as response:
+            body = self._body(response, deadline)
+            return response.status_code, response.headers, body
+
+    @contextmanager
+    def _told(self, url: str) -> Iterator[None]:
+        """Turns whatever the client raises into a PromProblem."""
+        import httpx
+
+        try:
+            yield
+        except PromProblem:
+            raise
+        except PageProblem as problem:
+            raise PromProblem("blocked", problem.reason) from problem
+        except httpx.ReadTimeout as error:
+            raise self._late() from error
+        except Exception as error:  # whatever a foreign server makes the client raise costs this query only
+            limit = min(CONNECT_SECONDS, self._timeout)
+            known = problem_of(error, url, timeout=self._timeout, connect=limit, authorities="fleet.ca_file")
+            raise PromProblem("down" if known.state == "down" else "blocked", known.reason) from error
+
+    def _late(self) -> PromProblem:
+        return PromProblem("late", f"has not answered within {self._timeout:g} s")
+
+    def _body(self, response: httpx.Response, deadline: float) -> bytes:
+        encoding = response.headers.get("content-encoding", "identity").strip().lower()
+        if encoding not in ("identity", "gzip"):
+            raise PromProblem("answer", f"its answer is encoded as {clean(encoding, 20)}, which was not asked for")
+        unpack = zlib.decompressobj(16 + zlib.MAX_WBITS) if encoding == "gzip" else None
+        body = bytearray()
+        for piece in cast("httpx.SyncByteStream", response.stream):
+            body += unpack.decompress(piece, self._size_cap - len(body) + 1) if unpack is not None else piece
+            if len(body) > self._size_cap:
+                raise PromProblem("answer", f"its answer is larger than {self._size_cap / 1e6:.0f} MB")
+            if self._monotonic() > deadline:
+                raise self._late()
+        return bytes(body)
+
+    def _opened(self) -> httpx.Client:
+        import httpx
+
+        with self._lock:
+            if self._closed:
+                raise PromProblem("down", "not asked any more")
+            if self._client is None:
+                # Compressing costs the server; over loopback it buys nothing.
+                encoding = "identity" if is_loopback(self.url) else "gzip"
+                self._client = httpx.Client(
+                    headers={"Accept": "application/json", "Accept-Encoding": encoding, "User-Agent": "phasetop"},
+                    timeout=httpx.Timeout(self._timeout, connect=min(CONNECT_SECONDS, self._timeout)),
+                    limits=httpx.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT),
+                    verify=trust_of(self.url, self._verify),
+                    trust_env=False,
+                    transport=self._transport,
+                )
+            return self._client
+
+
+def _document(body: bytes, status: int, headers: Mapping[str, str], *, given: bool) -> dict[str, Any]:
+    """A successful answer of the API. Raises PromProblem with what else it is."""
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        what = (
+            "refuses what it is given as credentials" if given else "asks for credentials: see [fleet] in config.toml"
+        )
+        raise PromProblem("blocked", f"{what} ({status})")
+    if 300 <= status < 400:
+        raise PromProblem("blocked", f"redirects ({status}); redirects are not followed: name the server's own address")
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        raise PromProblem("answer", _no_json(body, status, headers)) from None
+    if not isinstance(document, dict) or document.get("status") not in ("success", "error"):
+        raise PromProblem("answer", f"answers with JSON that is not Prometheus' ({status})")
+    if document["status"] == "error":
+        kind: ProblemKind = "late" if document.get("errorType") in ("timeout", "canceled") else "query"
+        said = clean(str(document.get("error", "")), _REASON_LIMIT)
+        raise PromProblem(kind, f"refuses the query ({status}): {said}")
+    if status != HTTPStatus.OK:
+        raise PromProblem("answer", f"answers with HTTP {status}")
+    return document
+
+
+def _no_json(body: bytes, status: int, headers: Mapping[str, str]) -> str:
+    front = in_front(headers)
+    by = f" by {front}" if front else ""
+    if status == HTTPStatus.NOT_FOUND:
+        return f"has no Prometheus API there (404{by}); the address ends where /api/v1 begins"
+    start = body[:64].lstrip().lower()
+    what = "HTML" if start.startswith(b"<") else "nothing" if not start else "something that is not JSON"
+    return f"answers with {what} instead of Prometheus' JSON (HTTP {status}{by})"
+
+
+def _listed(data: Mapping[str, Any], kind: str) -> list[Any]:
+    result = data.get("result")
+    if data.get("resultType") != kind or not isinstance(result, list):
+        raise PromProblem("answer", f"answers with no {kind}")
+    return result
+
+
+def _labels(one: Mapping[str, Any]) -> Labels:
+    metric = one.get("metric")
+    if not isinstance(metric, dict):
+        return {}
+    return {clean(str(name), _LABEL_LIMIT): clean(str(value), _LABEL_LIMIT) for name, value in metric.items()}
+
+
+def _number(pair: object) -> tuple[float, float] | None:
+    """(seconds, value) of a pair as the API writes it; None where the value is not finite, or nothing of the kind."""
+    if not isinstance(pair, list) or len(pair) != 2:
+        return None
+    try:
+        moment, value = float(pair[0]), float(pair[1])
+    except (TypeError, ValueError):
+        return None
+    return (moment, value) if math.isfinite(value) and math.isfinite(moment) else None
+
+
+def _warnings(document: Mapping[str, Any]) -> tuple[str, ...]:
+    told = document.get("warnings")
+    lines = [clean(str(line), _REASON_LIMIT) for line in told[:_WARNINGS_KEPT]] if isinstance(told, list) else []
+    if document.get("isPartial") is True:  # VictoriaMetrics' cluster
+        lines.append("partial data: some storage nodes did not answer")
+    return tuple(lines)
+
+
+def _samples_read(data: Mapping[str, Any]) -> int | None:
+    stats = data.get("stats")
+    samples = stats.get("samples") if isinstance(stats, dict) else None
+    count = samples.get("totalQueryableSamples") if isinstance(samples, dict) else None
+    return count if isinstance(count, int) else None
