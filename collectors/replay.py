@@ -119,6 +119,11 @@ class Recording:
         return self._parts.all[-1].time_zone
 
     @property
+    def description(self) -> str:
+        """What the figures are of, where they are not simply those of the machine that is named; may be empty."""
+        return self._parts.all[-1].description
+
+    @property
     def rule_versions(self) -> frozenset[int]:
         """Versions of the rules that made the stored labels."""
         return frozenset(part.rule_version for part in self._parts.all)

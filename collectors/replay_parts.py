@@ -14,6 +14,7 @@ from collectors.model import RULE_VERSION
 from collectors.store import DamagedRecording, RecordingError, is_being_written, reading, recording_files
 from collectors.store_find import Extent
 from collectors.store_read import FileReader
+from collectors.text import clean
 
 T = TypeVar("T")
 _Trace = tuple[tuple[int, int], ...]
@@ -21,6 +22,7 @@ _Trace = tuple[tuple[int, int], ...]
 _OPEN_FILES = 4
 _GROWING = 2
 """A file's last labels are written while the next one has begun."""
+_DESCRIPTION_LIMIT = 200
 _LATEST = 2**62  # ns since 1970: the year 2116
 
 
@@ -43,6 +45,7 @@ class Part:
     time_zone: str
     interval_seconds: float
     rule_version: int
+    description: str
     offset: int = 0
     chain: int = 0
 
@@ -234,6 +237,7 @@ class Parts:
                 time_zone=meta.get("time_zone", "UTC"),
                 interval_seconds=seconds,
                 rule_version=int(meta.get("rule_version", RULE_VERSION)),
+                description=clean(meta.get("description", ""), _DESCRIPTION_LIMIT),
             )
 
     def _reader(self, path: Path) -> FileReader:

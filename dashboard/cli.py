@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, str] = {
     "once": "measure one interval and print it",
     "dump": "a recording, or a stretch of it, in another form",
     "repair": "save what can be read of a damaged recording",
+    "demo": "the dashboard of a recording that ships with phasetop",
     "note": "put a note into a recording: what was changed, and when",
     "doctor": "what can be measured here, what cannot, why, and the remedy",
     "config": "check or show the configuration, or where it is looked for",

@@ -93,7 +93,8 @@ class _Writer:
         host_name = recording.host_name if redactor is None else redactor.host(recording.host_name)
         path = output / file_name(first.interval.start) if output.is_dir() else output
         rules = min(recording.rule_versions)
-        origin = Origin(host_name, recording.time_zone, uuid.uuid4().hex, phasetop_version=version, rule_version=rules)
+        origin = Origin(host_name, recording.time_zone, uuid.uuid4().hex, phasetop_version=version, rule_version=rules,
+                        description="" if redactor is not None else recording.description)  # fmt: skip
         self.file = RecordingFile(path, origin, first.interval, phase_seconds=phase_seconds)
 
     def put(self, tick: Tick) -> None:

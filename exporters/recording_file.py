@@ -42,6 +42,8 @@ class Origin:
     phasetop_version: str = ""
     rule_version: int = RULE_VERSION
     """Of the rules that make its labels."""
+    description: str = ""
+    """What the figures are of, in a few words, where that is not simply the machine that is named."""
 
 
 @dataclass(slots=True)
@@ -77,6 +79,7 @@ class RecordingFile:
         self._log = path.with_name(path.name + "-wal")
         self.intervals = 0
         self.first_start = first.start
+        self.interval_length = first.end - first.start
         self.last_sequence: int | None = None
         self._run = run or Run()
         self._roll_ups = RollUps(phase_seconds)
@@ -108,6 +111,8 @@ class RecordingFile:
             "python_version": platform.python_version(),
             "sqlite_version": sqlite3.sqlite_version,
         }
+        if origin.description:
+            facts["description"] = sound(origin.description)
         self._connection.executemany("INSERT INTO meta VALUES (?, ?)", facts.items())
         self._rows.entity(HOST)  # the first, as it is everywhere
 

@@ -63,6 +63,7 @@ def _origin(salvage: Salvage) -> Origin:
         int(part) if part.isdecimal() else 0,
         meta.get("phasetop_version", ""),
         int(version) if version.isdecimal() else RULE_VERSION,
+        meta.get("description", ""),
     )
 
 

@@ -8,10 +8,10 @@ took longer than its decode part alone would have.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from benchmarks.phasebench.tables import Step, StepTimes
+from benchmarks.phasebench.tables import Card, Step, StepTimes
 from benchmarks.phasebench.traces import Request
 
 
@@ -68,8 +68,37 @@ class Done:
     token_gaps: float = 0.0
 
 
-def simulate(requests: Iterable[Request], tables: StepTimes, limits: Limits, seconds: float) -> list[Done]:
-    """All steps until `seconds`. Requests that could never fit into the KV cache are refused, as engines do."""
+@dataclass(frozen=True, slots=True)
+class _Slowed:
+    """Step times of hardware that is so many times slower than it was measured."""
+
+    tables: StepTimes
+    factor: float
+
+    @property
+    def name(self) -> str:
+        return self.tables.name
+
+    @property
+    def card(self) -> Card:
+        return self.tables.card
+
+    def seconds(self, step: Step) -> float:
+        return self.tables.seconds(step) * self.factor
+
+
+def simulate(
+    requests: Iterable[Request],
+    tables: StepTimes,
+    limits: Limits,
+    seconds: float,
+    *,
+    slowdown: Callable[[float], float] | None = None,
+) -> list[Done]:
+    """All steps until `seconds`. Requests that could never fit into the KV cache are refused, as engines do.
+
+    `slowdown` tells how many times longer a step takes that begins at a moment (seconds): throttled hardware.
+    """
     fitting = (one for one in requests if one.prompt + one.output <= limits.kv_tokens)
     arriving = deque(sorted(fitting, key=lambda one: one.arrival))
     waiting: deque[Sequence] = deque()
@@ -84,7 +113,8 @@ def simulate(requests: Iterable[Request], tables: StepTimes, limits: Limits, sec
                 break
             now = arriving[0].arrival
             continue
-        done = _step(now, waiting, running, tables, limits)
+        times = tables if slowdown is None else _Slowed(tables, slowdown(now))
+        done = _step(now, waiting, running, times, limits)
         steps.append(done)
         now = done.end + limits.host_gap
     return steps
