@@ -21,7 +21,8 @@ from benchmarks.phasebench.simulator import Done, Limits, simulate
 from benchmarks.phasebench.tables import Card, StepTimes, find_tables
 from benchmarks.phasebench.traces import Request
 from collectors.importer import import_intervals
-from collectors.model import HOST, Event, Interval
+from collectors.model import HOST, EngineKey, Event, Interval
+from collectors.readings import EngineReading
 
 TABLE = "A100-vllm/opt-66b/tp4"
 MODEL = "facebook/opt-66b"
@@ -64,7 +65,7 @@ def node(data: Path, seed: int = 7) -> Iterator[tuple[Interval, tuple[Event, ...
             yield replace(interval, gpus=gpus, engines=_owning(interval)), notes
 
 
-def _owning(interval: Interval) -> dict[tuple[str, str], object]:
+def _owning(interval: Interval) -> dict[EngineKey, EngineReading]:
     """The engines with their GPUs, which pages do not tell."""
     return {
         key: replace(engine, gpus=tuple(_uuid(_gpu(_engine_of(engine.endpoint), rank)) for rank in range(_RANKS)))
