@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import App
-from textual.binding import BindingType
+from textual.binding import BindingsMap, BindingType
 from textual.message import Message
 
 from collectors.slo import SloBook
@@ -28,6 +28,8 @@ from dashboard.screens.base import Dashboard
 from dashboard.screens.keys import ALWAYS
 from dashboard.screens.table import SCREENS, entry
 from dashboard.state import Delivery, Feed
+from dashboard.themes import THEMES, after
+from dashboard.ways import View, Ways
 from dashboard.widgets.axis import Pointed, Wheeled
 from dashboard.widgets.scrubber import Sought
 
@@ -53,12 +55,12 @@ class PhasetopApp(App[None]):
     Run it with `app.run(mouse=...)`; afterwards `app.return_code` is not 0 when it failed. `colors`
     overrules what the terminal and NO_COLOR say. `note` writes a text at a moment (wall-clock ns) into
     the recording being made; it may block, and raises ValueError, OSError or RuntimeError with what is wrong.
-    `past` finds what was recorded before a live feed began.
+    `past` finds what was recorded before a live feed began. `ways` are the theme, the keys and the view.
     """
 
     TITLE = "phasetop"
     ENABLE_COMMAND_PALETTE = False
-    CSS = "Dashboard, HelpScreen { overflow: hidden; background: #0e1116; }"
+    CSS = "Dashboard, HelpScreen { overflow: hidden; background: $ground; }"
     BINDINGS: ClassVar[list[BindingType]] = [*ALWAYS]
 
     def __init__(
@@ -74,28 +76,49 @@ class PhasetopApp(App[None]):
         note: Callable[[str, int], Event] | None = None,
         slo: SloBook | None = None,
         past: FindPast | None = None,
+        ways: Ways | None = None,
     ) -> None:
+        self._ways = ways or Ways()
+        self._left = self._ways.file.load() if self._ways.file is not None else View()
+        self._theme = THEMES.get(self._ways.theme or self._left.theme or "", THEMES["dark"])
         super().__init__()
         self._note = note
         mode = colors or color_mode(self.console.color_system, no_color=self.no_color)
         # Textual draws on standard error; in a locale that cannot encode blocks they would arrive as escapes.
         ascii = ascii or not shows_unicode(getattr(sys.__stderr__, "encoding", None))
         self.desk = Desk(
-            feed, palette(mode, ascii=ascii), host_name=title_host, zone=zone, interval=interval, now=now, slo=slo,
-            past=past,
+            feed, palette(mode, ascii=ascii, theme=self._theme), host_name=title_host, zone=zone, interval=interval,
+            now=now, slo=slo, past=past,
         )  # fmt: skip
         self.desk.wake = self._wake
+        self._colors = mode
+        self.desk.keymap = self._ways.keys
+        if self.desk.keymap:
+            from dashboard.keymap import remapped
+
+            self._bindings = BindingsMap(remapped(ALWAYS, self.desk.keymap))
+        if self._left.step is not None:
+            self.desk.recall_step(self._left.step)
         self._behind = False
+        self._looked_at: str | None = None
         self._dashboards: dict[str, Dashboard] = {}
 
     def get_default_screen(self) -> Dashboard:
-        """The Overview itself: a blank screen below it would cost a frame."""
-        return self._dashboard(SCREENS[0].name)
+        """The one looked at last, else the Overview; a blank screen below it would cost a frame."""
+        names = [one.name for one in SCREENS]
+        self._looked_at = self._left.screen if self._left.screen in names else names[0]
+        return self._dashboard(self._looked_at)
+
+    def get_css_variables(self) -> dict[str, str]:
+        return {**super().get_css_variables(), **self._theme.variables()}
 
     def _dashboard(self, name: str) -> Dashboard:
         """The screen of that name; it stays, once it was shown."""
         if name not in self._dashboards:
             made = self._dashboards[name] = entry(name).load()(self.desk, entry(name))
+            prefix = f"{name}."
+            left = self._left.choices.items()
+            made.recall({key.removeprefix(prefix): value for key, value in left if key.startswith(prefix)})
             self.install_screen(made, name)
         return self._dashboards[name]
 
@@ -114,9 +137,21 @@ class PhasetopApp(App[None]):
         self.desk.feed.start(self._deliver)
 
     def on_unmount(self) -> None:
-        stopping = threading.Thread(target=self.desk.stop, name="feed-stop", daemon=True)
+        stopping = threading.Thread(target=self._leave, args=(self._view(),), name="feed-stop", daemon=True)
         stopping.start()
         stopping.join(_STOP_SECONDS)
+
+    def _leave(self, view: View) -> None:
+        if self._ways.file is not None:
+            self._ways.file.save(view)
+        self.desk.stop()
+
+    def _view(self) -> View:
+        """What is looked at, and how, to be found again."""
+        choices = dict(self._left.choices)
+        for name, screen in self._dashboards.items():
+            choices |= {f"{name}.{key}": value for key, value in screen.remember().items()}
+        return View(self._looked_at, self._theme.name, self.desk.view.step, choices)
 
     def _deliver(self, delivery: Delivery) -> None:
         self.desk.arrive(delivery)
@@ -163,6 +198,7 @@ class PhasetopApp(App[None]):
         """Another screen, on the same moment."""
         if not isinstance(self.screen, Dashboard) or self.screen.name == name:
             return
+        self._looked_at = name
         bottom = self.screen_stack[0]
         if name == bottom.name:
             self.pop_screen()
@@ -256,6 +292,24 @@ class PhasetopApp(App[None]):
 
         if isinstance(self.screen, Dashboard):
             self.push_screen(HelpScreen(self.screen.scene(), self.screen.help_keys))
+
+    def action_commands(self) -> None:
+        from dashboard.screens.command_table import commands
+        from dashboard.screens.commands import CommandScreen
+
+        screen = self.screen
+        if isinstance(screen, Dashboard):
+
+            def do(action: str) -> None:
+                self.call_after_refresh(self.run_action, action, screen)
+
+            self.push_screen(CommandScreen(screen.scene(), commands(screen.bindings_here), do))
+
+    def action_theme(self, name: str = "") -> None:
+        self._theme = THEMES[name] if name in THEMES else THEMES[after(self._theme.name)]
+        self.desk.palette = palette(self._colors, ascii=self.desk.palette.ascii, theme=self._theme)
+        self.refresh_css(animate=False)
+        self._say(f"theme {self._theme.name}")
 
     def action_copy(self) -> None:
         from dashboard.take_away import interval_json

@@ -20,6 +20,7 @@ from dashboard.past import FindPast, Found, LookBack
 from dashboard.replaying import Replaying
 from dashboard.scene import Mode, Scene, Tab, usual_step
 from dashboard.state import KEEP_SECONDS, Delivery, Feed, History, View, Window
+from dashboard.ways import Keymap
 
 _PAGE_SECONDS = 60.0
 _STEPS = tuple(round(seconds * NANOSECONDS) for seconds in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60))
@@ -64,6 +65,8 @@ class Desk:
         self._live_view: View | None = None
         self.wake: Callable[[], None] = lambda: None
         """Called from any thread when `receive` has something to do that was not delivered by the feed."""
+        self.keymap: Keymap = {}
+        """Keys of one's own, by what they do."""
         self.marks: tuple[int, ...] = ()
         """Moments that were marked, wall-clock nanoseconds, in order."""
         self._shown_second = 0
@@ -298,6 +301,11 @@ class Desk:
         """Whether the oldest interval in memory is within the visible columns."""
         end = self.view.end()
         return end is not None and end - self.visible <= self.history.tracks.start()
+
+    def recall_step(self, step: int) -> None:
+        """Begins at a zoom that there is."""
+        if step in _STEPS:
+            self.view.step = step
 
     def zoom(self, direction: int) -> None:
         """Closer (1) down to 10 s, away (-1) up to the whole history, or to the usual step (0)."""

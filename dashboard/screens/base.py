@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from textual import events
 from textual.app import ComposeResult
@@ -61,8 +61,6 @@ class Dashboard(Screen[None]):
         self.entry = entry
         self._own = tuple(binding for _, binding in self._bindings)
         self._take_keys()
-        numbered = sorted((one for one in SCREENS if one.key.isdigit()), key=lambda one: one.key)
-        self._tabs = tuple(Tab(one.key, one.title, one.name == entry.name) for one in numbered)
         self._alone: str | None = None
         self._main = self.panels()
         self._panels = (Header("header"), *self._main, Scrubber("scrubber"), Footer("footer"))
@@ -72,9 +70,29 @@ class Dashboard(Screen[None]):
         desk = self.desk
         self._has_replay_keys = desk.replay is not None
         frame = frame_keys(replay=self._has_replay_keys, past=desk.is_in_past)
-        self._bindings = BindingsMap.merge([BindingsMap(frame), BindingsMap(self._own)])
-        self._keys = footer_keys([*self._own, *frame, *ALWAYS])
-        self.help_keys = help_keys([*frame, *self._own, *ALWAYS])
+        own, always = self._own, ALWAYS
+        if desk.keymap:
+            from dashboard.keymap import remapped
+
+            frame, own, always = (remapped(keys, desk.keymap) for keys in (frame, own, always))
+        self._bindings = BindingsMap.merge([BindingsMap(frame), BindingsMap(own)])
+        self._keys = footer_keys([*own, *frame, *always])
+        self.bindings_here = (*frame, *own, *always)
+        keys = {binding.id: binding.key for binding in frame}
+        numbered = sorted((one for one in SCREENS if one.key.isdigit()), key=lambda one: one.key)
+        self._tabs = tuple(Tab(keys[f"screen.{one.name}"], one.title, one.name == self.entry.name) for one in numbered)
+
+    @property
+    def help_keys(self) -> list[tuple[str, str]]:
+        """The keys that do something here, and what they do."""
+        return help_keys(self.bindings_here)
+
+    def remember(self) -> dict[str, str]:
+        """What was chosen on this screen, to be found again at the next start: text by name."""
+        return {}
+
+    def recall(self, choices: Mapping[str, str]) -> None:
+        """Takes up what `remember` gave at another time, perhaps to another version: anything may be in it."""
 
     def panels(self) -> tuple[Panel, ...]:
         """The panels of the screen, each under the name the arrangement uses. Called once."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
@@ -11,7 +11,7 @@ from collectors.histogram import Histogram
 from collectors.model import EngineKey
 from dashboard.engine_columns import EngineColumns
 from dashboard.engine_peers import tells_latencies
-from dashboard.engine_rows import Choice, Row
+from dashboard.engine_rows import ORDERS, Choice, Row
 from dashboard.frames import Arrangement, Facts, Rows, Shelf, is_tiny, rows_for_panels, tiny
 from dashboard.scene import QUANTILE_SECONDS
 from dashboard.screens.base import Dashboard
@@ -44,6 +44,15 @@ class EnginesScreen(Dashboard):
             EngineTable("engines", self.choice), EngineDetail("detail", self.choice),
             EngineHistory("history", self.choice, columns), LatencyHeat("heat", self.choice, columns),
         )  # fmt: skip
+
+    def remember(self) -> dict[str, str]:
+        return {"sort": self.choice.order, "latency": self.choice.latency}
+
+    def recall(self, choices: Mapping[str, str]) -> None:
+        if choices.get("sort") in ORDERS:
+            self.choice.order = choices["sort"]
+        if choices.get("latency") in TITLES:
+            self.choice.latency = choices["latency"]
 
     def lay_out(self, width: int, height: int, facts: Facts) -> Arrangement:
         if is_tiny(width, height):

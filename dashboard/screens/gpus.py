@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
 
@@ -9,7 +10,7 @@ from textual.binding import Binding, BindingType
 
 from dashboard.arrange import MOST_STRIP_ROWS
 from dashboard.frames import SIDE_BY_SIDE, Arrangement, Facts, Rows, Shelf, is_tiny, rows_for_panels, tiny
-from dashboard.gpu_choice import GpuChoice
+from dashboard.gpu_choice import ORDERS, GpuChoice
 from dashboard.screens.base import Dashboard
 from dashboard.widgets.gpu_detail import GpuHealth, GpuHistory, GpuProcesses
 from dashboard.widgets.gpu_table import GpuTable, Selected
@@ -52,6 +53,14 @@ class GpusScreen(Dashboard):
             shelves.append(Shelf(rows["below"], _below(width)))
         found = self.on_shelves(width, height, facts, shelves)
         return replace(found, strip=rows["phase"] - 1, events=True) if rows["phase"] else found
+
+    def remember(self) -> dict[str, str]:
+        return {"sort": self.choice.sorted_by.name}
+
+    def recall(self, choices: Mapping[str, str]) -> None:
+        names = [order.name for order in ORDERS]
+        if choices.get("sort") in names:
+            self.choice.order = names.index(choices["sort"])
 
     def action_select(self, by: int) -> None:
         self.choice.move(self.desk.tick(), by)

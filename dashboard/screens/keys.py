@@ -58,7 +58,7 @@ REPLAY = (
             tooltip="slower, faster"),
     Binding("less_than_sign", "app.speed(-1)", "", show=False, id="replay.slower"),
     Binding("e,end", "app.live", "end", key_display="e", id="replay.end", tooltip="to the end, and follow it"),
-    Binding("escape", "app.restore", "", show=False, id="screen.restore"),
+    Binding("escape", "app.restore", "", show=False, id="screen.restore", tooltip="all panels again"),
     *_DOING,
 )  # fmt: skip
 PAST = (
@@ -66,10 +66,13 @@ PAST = (
     Binding("escape,e,end", "app.live", "now", key_display="esc", id="view.live", tooltip="back to now"),
 )
 """Of a live session that looks at what was recorded before it."""
-ALWAYS = (
+ALWAYS: tuple[Binding, ...] = (
+    Binding("colon,ctrl+p", "app.commands", "", show=False, key_display=":", id="commands",
+            tooltip="every command, by its name"),
+    Binding("T", "app.theme", "", show=False, id="theme", tooltip="the next theme: dark, light, high-contrast, ansi"),
     Binding("question_mark", "app.help", "help", key_display="?", id="help", tooltip="this help"),
     Binding("q,ctrl+c", "app.quit", "quit", key_display="q", id="quit", tooltip="quit, at once", priority=True),
-)
+)  # fmt: skip
 
 
 def frame_keys(*, replay: bool, past: bool = False) -> tuple[Binding, ...]:

@@ -29,11 +29,11 @@ class Prompt(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", "close")]
     DEFAULT_CSS = """
     Prompt { align: left bottom; background: transparent; overflow: hidden; }
-    Prompt Horizontal { height: 1; width: 100%; background: #0e1116; }
-    Prompt Static { width: auto; height: 1; padding: 0 1; color: #f0f6fc; background: #0e1116; }
-    Prompt #problem { width: 100%; height: auto; color: #F0E442; display: none; }
+    Prompt Horizontal { height: 1; width: 100%; background: $ground; }
+    Prompt Static { width: auto; height: 1; padding: 0 1; color: $ink; background: $ground; }
+    Prompt #problem { width: 100%; height: auto; color: $caution; display: none; }
     Prompt #problem.shown { display: block; }
-    Prompt Input { width: 1fr; border: none; height: 1; padding: 0; background: #2d333d; color: #f0f6fc; }
+    Prompt Input { width: 1fr; border: none; height: 1; padding: 0; background: $raised; color: $ink; }
     """
     LINE: ClassVar[type[Input]] = Input
 

@@ -30,7 +30,7 @@ class Footer(Panel):
         for tab in self._scene.tabs if shown else ():
             start, end = end, end + _tab_cells(tab, titled=titled)
             if start <= event.x < end:
-                self.app.simulate_key(tab.key)
+                self.app.simulate_key(tab.key.split(",")[0])
 
     def draw(self, scene: Scene, width: int, height: int) -> Drawing:
         palette = scene.palette
