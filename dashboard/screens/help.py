@@ -50,8 +50,18 @@ class HelpPanel(Panel):
     def __init__(self, keys: Sequence[tuple[str, str]]) -> None:
         super().__init__("help")
         self._keys = keys
+        self.top = 0
+        """The first line shown; there may be more than fit."""
 
     def draw(self, scene: Scene, width: int, height: int) -> Drawing:
+        palette = scene.palette
+        lines = self._lines(scene, width)
+        most = max(0, len(lines) - height)
+        self.top = min(max(0, self.top), most)
+        told = "esc closes" if not most else f"{'↑' if self.top else ' '}{'↓' if self.top < most else ' '} esc closes"
+        return Drawing(Line().add("Help", palette.dim), Line().add(told, palette.dim), lines[self.top :])
+
+    def _lines(self, scene: Scene, width: int) -> list[Line]:
         palette = scene.palette
         beside = width >= 90
         half = width // 2 if beside else width
@@ -67,22 +77,26 @@ class HelpPanel(Panel):
                 right.append(line.to(6, palette.base).foreign(part, palette.text, half - 7))
         note = "The height of a column is the busy share of its time; one column is a fixed step of it."
         right += [Line(), *(Line().foreign(part, palette.dim, half) for part in wrap(note, half - 1))]
-        title = Line().add("Help", palette.dim)
         if not beside:
-            return Drawing(title, Line().add("esc closes", palette.dim), [*left, Line(), *right])
+            return [*left, Line(), *right]
         rows = max(len(left), len(right))
         left += [Line()] * (rows - len(left))
-        lines = [
+        return [
             Line().extend(a).to(half, palette.base).extend(right[n] if n < len(right) else Line())
             for n, a in enumerate(left)
         ]
-        return Drawing(title, Line().add("esc closes", palette.dim), lines)
 
 
 class HelpScreen(Screen[None]):
     """Covers the dashboard until it is closed; data keeps arriving behind it."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,enter,space", "dismiss", "close")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,question_mark,enter", "dismiss", "close"),
+        Binding("up,k", "scroll(-1)", "", show=False),
+        Binding("down,j", "scroll(1)", "", show=False),
+        Binding("pageup", "scroll(-10)", "", show=False),
+        Binding("pagedown,space", "scroll(10)", "", show=False),
+    ]
     DEFAULT_CSS = "HelpScreen HelpPanel { width: 100%; height: 100%; }"
 
     def __init__(self, scene: Scene, keys: Sequence[tuple[str, str]]) -> None:
@@ -92,6 +106,16 @@ class HelpScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield self._panel
+
+    def action_scroll(self, by: int) -> None:
+        self._panel.top += by
+        self._panel.show(self._scene)
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        self.action_scroll(3)
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        self.action_scroll(-3)
 
     def on_resize(self, event: events.Resize) -> None:
         width, height = event.size

@@ -120,7 +120,7 @@ class Panel(Widget, can_focus=False):
         return [in_ascii(row) for row in rows] if palette.ascii else rows
 
 
-_ASCII = str.maketrans("×±→←·–…°µ▲●", "x~><--~ou^*")
+_ASCII = str.maketrans("×±→←↑↓·–…°µ▲●", "x~><^v--~ou^*")
 
 
 def in_ascii(line: Line) -> Line:

@@ -233,3 +233,16 @@ def test_a_view_that_cannot_be_written_is_not(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     ViewFile(tmp_path / "file" / "view").save(View("gpus"))
     assert ViewFile(tmp_path / "file" / "view").load() == View()
+
+
+async def test_help_longer_than_the_screen_is_moved_through() -> None:
+    async with running(size=(80, 24), seconds=3) as run:
+        await run.press("question_mark")
+        assert "gap: nothing was measured" not in run.text
+        assert "↓ esc closes" in run.text
+        for _ in range(4):
+            await run.press("space")
+        assert "gap: nothing was measured" in run.text
+        assert "↑  esc closes" in run.text
+        await run.press(*["up"] * 40)
+        assert "the whole machine" in run.text
