@@ -3,7 +3,7 @@
 One STRICT table per source holds its numbers as integers in scaled base units, keyed
 (sequence, entity). Texts, and numbers that stay for hours, stand once per distinct combination in a
 facts table that the rows point to. Views put names, times and base units back together for whoever
-reads the file with plain SQL. docs/recording.md explains all of it to outsiders.
+reads the file with plain SQL. docs/recording-format.md explains all of it to outsiders.
 """
 
 from __future__ import annotations

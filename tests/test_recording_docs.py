@@ -1,4 +1,4 @@
-"""docs/recording.md against the tables themselves. Run as a module it writes the page's list of tables."""
+"""docs/recording-format.md against the tables themselves. Run as a module it writes the page's list of tables."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from collectors.store import create
 from collectors.store_schema import SCHEMA_VERSION
+from dashboard.cli import main
 from tests.recording_support import Estimator, interval, recording_file, ticks
 
-PAGE = Path(__file__).parent.parent / "docs" / "recording.md"
+PAGE = Path(__file__).parent.parent / "docs" / "recording-format.md"
 MARK = re.compile(r"<!-- tables: .* -->\n")
 _COLUMN = re.compile(r'^  "?(\w+)"? (INTEGER|REAL|TEXT|BLOB)( PRIMARY KEY)?[^-]*?(?:-- (.*))?$')
 
@@ -49,11 +51,16 @@ def written() -> tuple[str, str]:
 
 
 @pytest.fixture(scope="module")
-def recording(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
-    path = tmp_path_factory.mktemp("docs") / "one.db"
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("docs") / "phasetop-20260501T000000Z.db"
     labeller = Estimator()
     recording_file(path, ticks(map(interval, range(200)), labeller), checkpoints=labeller)
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def recording(file: Path) -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(f"file:{file}?mode=ro", uri=True)
     yield connection
     connection.close()
 
@@ -116,6 +123,43 @@ def test_views_give_base_units(recording: sqlite3.Connection, view: str) -> None
         "engine_readings": ("engine/http://127.0.0.1:8000/metrics#0", "ttft_seconds_sum", 1.5),
     }[view]
     assert (row["entity"], row[expected[1]]) == (expected[0], expected[2])
+
+
+PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+
+
+def test_the_programs_of_the_page_run_and_agree(
+    file: Path, recording: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("duckdb")
+    monkeypatch.chdir(file.parent)
+    shell = re.search(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert shell is not None
+    for command in shell[1].splitlines():
+        assert main(command.split()[1:]) == 0, capsys.readouterr().err
+    with_pandas, with_frames, with_parquet = (_run(program) for program in PROGRAMS)
+
+    joules = recording.execute(
+        "SELECT l.phase, sum(g.energy_joules) FROM gpu_readings g JOIN labels l USING (sequence, entity)"
+        " GROUP BY l.phase ORDER BY l.phase"
+    ).fetchall()
+    assert with_pandas["by_phase"]["joules"].to_dict() == pytest.approx(dict(joules))
+    assert len(with_pandas["by_minute"]) == 4
+    assert [(phase, joules) for phase, _, joules in with_parquet["watts"]] == [
+        (phase, round(value)) for phase, value in joules
+    ]
+    busiest = recording.execute(
+        "SELECT entity, prefill_seconds + decode_seconds FROM minutes WHERE entity = 'host' ORDER BY 2 DESC LIMIT 3"
+    ).fetchall()
+    assert [(entity, busy) for entity, _, busy in with_frames["busiest"]] == busiest
+
+
+def _run(program: str) -> dict[str, Any]:
+    names: dict[str, Any] = {}
+    exec(program, names)
+    if "connection" in names:
+        names["connection"].close()
+    return names
 
 
 if __name__ == "__main__":
