@@ -77,6 +77,12 @@ class Recording:
         return self._parts.problems
 
     @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files it consists of, in order of time."""
+        with self._lock:
+            return tuple(part.path for part in self._parts.all)
+
+    @property
     def live(self) -> bool:
         """True when some process was writing to the recording at the last `refresh`."""
         return self._live

@@ -1,0 +1,149 @@
+"""Sums that need each interval by itself: products of what happened in the same second.
+
+How latency follows prefill, what each phase uses of the hardware, what prefill takes when it is alone.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from collectors.analysis.blocks import Block
+from collectors.store_schema import HISTOGRAM_SUM_SCALE, LABEL_SCALE, quoted
+
+ALONE_FROM = 0.98
+"""Prefill share from which an interval counts as prefill alone."""
+
+USES = ("compute", "memory-bandwidth", "engine-flops", "engine-bytes")
+"""Resources whose use is separated by phase: tensor and DRAM activity of the GPUs (ratios of time), and
+operations and bytes that the engines estimate (per GPU and second)."""
+MOMENTS = ("n", "p", "d", "pp", "pd", "dd", "py", "dy", "pm", "dm")
+DELAY = ("w", "x", "b", "xx", "xb", "bb", "y", "xy", "by", "yy")
+"""Sums of the weights, prefill seconds a decode step (x), the batch (b) and the time per token (y)."""
+
+_ENGINE = (
+    "window_seconds", "generation_tokens", "prompt_tokens", "prompt_tokens_computed", "prompt_tokens_cached",
+    "steps", "decode_steps", "requests_running", "flops", "read_bytes", "write_bytes", "first_tokens",
+)  # fmt: skip
+
+
+class _Row(NamedTuple):
+    sequence: int
+    entity: int
+    seconds: float
+    busy: float | None
+    share: float | None
+    layout: int | None
+    counts: str | None
+    total: int | None
+    values: dict[str, float | None]
+
+
+class Detail:
+    """Looks at the intervals of one file one by one."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        columns: Mapping[str, set[str]],
+        scales: Mapping[tuple[str, str], int],
+        entities: Mapping[int, str],
+        host: int,
+        bounds: Mapping[int, tuple[float, ...]],
+    ) -> None:
+        self._connection = connection
+        self._entities = entities
+        self._host = host
+        self._bounds = bounds
+        self._engine_fields = [name for name in _ENGINE if name in columns["engine"]]
+        self._engine_scales = [scales["engine", name] for name in self._engine_fields]
+        ratio = f"/ {LABEL_SCALE}.0"
+        has_tpot = "tpot_counts" in columns["engine"]
+        told = ("r.tpot_layout", "r.tpot_counts", "r.tpot_sum") if has_tpot else ("NULL", "NULL", "NULL")
+        self._engines = (
+            f"SELECT r.sequence, r.entity, i.seconds, l.busy_ratio {ratio}, l.prefill_share {ratio}, {', '.join(told)}"
+            + "".join(f", r.{quoted(name)}" for name in self._engine_fields)
+            + " FROM engine r JOIN interval i ON i.sequence = r.sequence"
+            " LEFT JOIN label l ON l.sequence = r.sequence AND l.entity = r.entity WHERE r.sequence BETWEEN ? AND ?"
+        )
+        self._hosts = (
+            f"SELECT i.sequence, i.seconds, l.busy_ratio {ratio}, l.prefill_share {ratio} FROM interval i"
+            " JOIN label l ON l.sequence = i.sequence AND l.entity = ? WHERE i.sequence BETWEEN ? AND ?"
+        )
+        activity = [
+            f"avg(r.{name}) / {scales['gpu', name]}.0" if name in columns["gpu"] else "NULL"
+            for name in ("tensor_active_ratio", "dram_active_ratio")
+        ]
+        self._gpus = (
+            f"SELECT r.sequence, {', '.join(activity)} FROM gpu r WHERE r.sequence BETWEEN ? AND ? GROUP BY r.sequence"
+        )
+
+    def look(self, block: Block, first: int, last: int) -> None:
+        """Adds the intervals of a range of sequence numbers."""
+        hosts: dict[int, tuple[float, float, float]] = {}
+        for sequence, seconds, busy, share in self._connection.execute(self._hosts, (self._host, first, last)):
+            block.add(("detail",), seconds)
+            if busy and share is not None:
+                hosts[sequence] = (seconds * busy * share, seconds * busy * (1.0 - share), seconds)
+        for row in self._connection.execute(self._engines, (first, last)):
+            values = {
+                name: None if value is None else value / scale
+                for name, value, scale in zip(self._engine_fields, row[8:], self._engine_scales, strict=True)
+            }
+            self._engine(block, _Row._make((*row[:8], values)))
+        for sequence, tensor, dram in self._connection.execute(self._gpus, (first, last)):
+            if sequence in hosts:
+                p, d, seconds = hosts[sequence]
+                _moment(block, "compute", p, d, None if tensor is None else tensor * seconds)
+                _moment(block, "memory-bandwidth", p, d, None if dram is None else dram * seconds)
+
+    def _engine(self, block: Block, row: _Row) -> None:
+        if row.busy is None or row.share is None:
+            return
+        entity = self._entities[row.entity]
+        p, d = row.seconds * row.busy * row.share, row.seconds * row.busy * (1.0 - row.share)
+        values = row.values
+        flops, moved = values.get("flops"), values.get("read_bytes")
+        if flops:
+            _moment(block, "engine-flops", p, d, flops)
+        if moved:
+            _moment(block, "engine-bytes", p, d, moved + (values.get("write_bytes") or 0.0))
+        computed = values.get("prompt_tokens_computed")
+        if computed is None and values.get("prompt_tokens") is not None:
+            computed = max(0.0, (values["prompt_tokens"] or 0.0) - (values.get("prompt_tokens_cached") or 0.0))
+        if row.share >= ALONE_FROM and computed:
+            block.add(("alone", entity, "seconds"), p + d)
+            block.add(("alone", entity, "tokens"), computed)
+            block.add(("alone", entity, "intervals"), 1.0)
+        self._delay(block, entity, row, p)
+
+    def _delay(self, block: Block, entity: str, row: _Row, prefill: float) -> None:
+        if row.layout is None or row.counts is None or row.total is None:
+            return
+        count = sum(json.loads(row.counts).values())
+        values = row.values
+        running, generated = values.get("requests_running"), values.get("generation_tokens")
+        steps = values.get("decode_steps") or values.get("steps")
+        if not steps and generated and running:
+            steps = generated / running
+        if not count or not steps:
+            return
+        y, x = row.total / HISTOGRAM_SUM_SCALE / count, prefill / steps
+        b = generated / steps if generated else 0.0
+        w = float(count)
+        for name, value in zip(
+            DELAY, (1.0, x, b, x * x, x * b, b * b, y, x * y, b * y, y * y), strict=True
+        ):  # fmt: skip
+            block.add(("delay", entity, name), w * value)
+
+
+def _moment(block: Block, resource: str, p: float, d: float, amount: float | None) -> None:
+    """Moments of an amount within an interval with `p` seconds of prefill and `d` of decode."""
+    if amount is None or p + d <= 0:
+        return
+    mean = amount / (p + d)
+    values = (1.0, p, d, p * p, p * d, d * d, p * amount, d * amount, p * mean, d * mean)
+    for name, value in zip(MOMENTS, values, strict=True):
+        block.add(("use", resource, name), value)

@@ -1,0 +1,183 @@
+"""Room and what was lost: KV cache, prefix cache, time lost to the host, power and clocks."""
+
+from __future__ import annotations
+
+from collectors.analysis.figures import Column, Figure, Plot, Section, Series, Table
+from collectors.analysis.study import Study, figure
+from collectors.analysis.sums import ratio
+from collectors.analysis.words import duration, percent
+from collectors.model import Confidence
+
+_STRETCHES = 12
+
+
+def capacity_section(study: Study) -> Section | None:
+    totals = study.totals
+    if not totals.engines:
+        return None
+    figures: list[Figure] = [
+        study.measure("kv_mean", evidence="engines' gauges, at the end of each interval", confidence="high",
+                      missing="no engine tells its KV cache's use"),
+    ]  # fmt: skip
+    tops = [value for key, value in totals.block.most.items() if key[0] == "kv"]
+    full = totals.engine("kv-full-seconds")
+    figures += [
+        figure("kv_most", "KV cache in use, most", max(tops, default=None), "ratio", "engines' gauges", "high",
+               missing="no engine tells its KV cache's use"),
+        figure("kv_full", "time with a full KV cache (95 % and more)", full, "seconds", "engines' gauges", "high",
+               missing="no engine tells its KV cache's use"),
+        *_headroom(study),
+        study.measure("preemptions", evidence="engines' counters", confidence="high", missing="not counted"),
+        study.measure("waiting_ratio", evidence="engines' gauges", confidence="high", missing="not told"),
+        *_prefix(study),
+    ]  # fmt: skip
+    rows = tuple((begin, end, seconds) for begin, end, seconds in study.full[:_STRETCHES])
+    tables = []
+    if rows:
+        left = len(study.full) - len(rows)
+        columns = (Column("from", "time"), Column("to", "time"), Column("full", "seconds"))
+        tables.append(
+            Table("kv_full", "When the KV cache ran out", columns, rows, f"and {left} stretches more" if left else "")
+        )
+    return Section("capacity", "Room for requests", "", tuple(figures), tuple(tables), _usage(study))
+
+
+def _headroom(study: Study) -> list[Figure]:
+    """Requests that would have fitted besides those that ran, at the mean."""
+    found: list[Figure] = []
+    for title, engines in study.models.items():
+        room = None
+        for entity in engines:
+            usage, running = (study.totals.mean(entity, name) for name in ("kv_cache_usage_ratio", "requests_running"))
+            if usage and running:
+                room = (room or 0.0) + (1.0 - usage) / usage * running
+        key = "kv_room" if len(study.models) == 1 else f"kv_room:{title}"
+        found.append(
+            figure(key, f"requests more that would fit, mean, {title}", room, "count",
+                   "free KV cache over what a running request holds", "medium",
+                   missing="KV cache use or running requests were not told")
+        )  # fmt: skip
+    return found
+
+
+def _prefix(study: Study) -> list[Figure]:
+    totals = study.totals
+    found = [
+        study.measure("cached_ratio", evidence="engines' counters", confidence="high",
+                      missing="no engine counts cached prompt tokens"),
+    ]  # fmt: skip
+    saved: float | None = None
+    is_alone = False
+    for engines in study.models.values():
+        cached, costs = totals.engine("prompt_tokens_cached", engines), study.costs(engines)
+        alone = totals.alone(engines)
+        each = alone if alone is not None else costs.prompt_token if costs.knows_prefill and costs.is_sure else None
+        if cached is not None and each is not None:
+            saved = (saved or 0.0) + cached * each
+            is_alone = is_alone or alone is not None
+    confidence: Confidence = "medium"
+    found.append(
+        figure("prefix_saved", "prefill time the prefix cache saved", saved, "seconds",
+               "cached tokens times what a prompt token takes " + ("alone" if is_alone else "beside decode"),
+               confidence, missing="cached tokens or the cost of a prompt token are not known",
+               note="engine-seconds that were not needed")
+    )  # fmt: skip
+    return found
+
+
+def _usage(study: Study) -> tuple[Plot, ...]:
+    """KV cache use over time, and the requests that ran and waited."""
+    xs = tuple(block.start / 1e9 for block in study.read.blocks)
+    usage: list[Series] = []
+    requests: list[Series] = []
+    for title, engines in study.models.items():
+        for name, target in (
+            ("kv_cache_usage_ratio", usage), ("requests_running", requests), ("requests_waiting", requests),
+        ):  # fmt: skip
+            values = []
+            for totals in study.each():
+                known = [value for one in engines if (value := totals.mean(one, name)) is not None]
+                whole = sum(known) / (len(known) if name == "kv_cache_usage_ratio" else 1) if known else None
+                values.append(whole)
+            if any(value is not None for value in values):
+                suffix = "" if name == "kv_cache_usage_ratio" else f" {name.removeprefix('requests_')}"
+                target.append(Series(f"{title}{suffix}", tuple(values)))
+    plots = []
+    if usage:
+        plots.append(Plot("kv", "KV cache in use", "lines", xs, tuple(usage), y_title="of the KV cache"))
+    if requests:
+        plots.append(Plot("requests", "Requests", "lines", xs, tuple(requests), y_unit="count", y_title="requests"))
+    return tuple(plots)
+
+
+def host_section(study: Study) -> Section | None:
+    totals = study.totals
+    seconds = study.resource("host")
+    if seconds is None or not totals.engines:
+        return None
+    generated = totals.generated()
+    busy = totals.busy
+    lost = None if generated is None or busy <= 0 else seconds * generated / busy
+    error = study.split_error(busy)
+    figures = (
+        figure("host_bound", "time the GPUs waited for the host", seconds if totals.gpus else None, "seconds",
+               "GPU idle while requests ran", "high", missing="no GPU tells when it is idle"),
+        figure("host_bound_ratio", "the same, of all time",
+               ratio(seconds, totals.seconds) if totals.gpus else None, "ratio", "GPU idle while requests ran", "high",
+               missing="no GPU tells when it is idle"),
+        figure("tokens_lost", "tokens that time would have made", lost if totals.gpus else None, "tokens",
+               "at the rate of the busy time", "medium" if error is not None else "low",
+               missing="tokens or busy time were not measured"),
+    )  # fmt: skip
+    advice: tuple[str, ...] = ()
+    if totals.gpus and seconds >= 0.15 * totals.seconds:
+        advice = (
+            "The GPUs wait for the host: CUDA graphs, asynchronous scheduling, more API or tokenizer workers; a second"
+            " engine on the same GPU uses the gaps of the first.",
+        )
+    return Section("host", "Time lost to the host", "", figures, advice=advice)
+
+
+def power_section(study: Study) -> Section | None:
+    totals, roster = study.totals, study.read.roster
+    if not totals.gpus:
+        return None
+    held = study.resource("power")
+    clock = study.measure("clock_ratio", evidence="GPUs' clocks, mean", confidence="high",
+                          missing="clocks or their maximum were not told")  # fmt: skip
+    draws = []
+    for gpu in totals.gpus:
+        watts, limit = totals.mean(gpu, "power_watts"), roster.gpus[gpu].power_limit
+        if watts is not None and limit:
+            draws.append(watts / limit)
+    figures = (
+        figure("power_held", "time power or heat held the clocks down", held, "seconds",
+               "throttle reasons of the GPUs, of busy time", "high", missing="neither reasons nor limits were told"),
+        clock,
+        figure("power_ratio", "power, of its limit, mean", sum(draws) / len(draws) if draws else None, "ratio",
+               "GPUs' power draw", "high", missing="power or its limit was not told"),
+    )  # fmt: skip
+    return Section("power", "Power and clocks", "", figures, advice=_power_advice(study, held, clock.value))
+
+
+def _power_advice(study: Study, held: float | None, clock: float | None) -> tuple[str, ...]:
+    totals, told = study.totals, []
+    busy = totals.busy
+    if held is not None and totals.seconds and held >= 0.10 * totals.seconds:
+        less = (
+            f"; at full clock prefill would take at most {percent(1 - clock)} less time, decode hardly less"
+            if clock is not None and clock < 1
+            else ""
+        )
+        told.append(f"The power cap or heat held the clocks down for {duration(held)}: raise it, or cool{less}.")
+    share = ratio(totals.wall["decode"], busy)
+    dram = totals.use("memory-bandwidth").decode
+    energy = ratio(totals.joules("decode"), totals.all_joules())
+    if share is not None and share >= 0.7 and (dram is None or dram >= 0.4):
+        part = f" and {percent(energy)} of the energy" if energy is not None else ""
+        told.append(
+            f"Decode is {percent(share)} of the busy time{part}. It is bound by memory bandwidth and hardly needs the"
+            " SM clock: try locking it lower (nvidia-smi --lock-gpu-clocks) and compare with `phasetop diff`. Published"
+            " measurements save up to a third of decode's energy for a few per cent of latency (arXiv 2605.11999)."
+        )
+    return tuple(told)

@@ -1,0 +1,117 @@
+"""How well the hardware was used: MFU and MBU by phase, the roofline, and how much room the batch has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from collectors.analysis.figures import Figure, Section
+from collectors.analysis.roofline import Roof
+from collectors.analysis.study import Study, figure
+from collectors.bottleneck.predict import tells_batches
+from collectors.model import Confidence
+
+_MORE = 0.10
+"""How much longer a token may take for the batch that is called free."""
+
+
+def hardware_section(study: Study) -> Section | None:
+    totals = study.totals
+    cards = [gpu for gpu in study.read.roster.gpus.values() if not gpu.is_divided]
+    if not cards:
+        return None
+    roof = Roof(_one({gpu.tensor_peak for gpu in cards}), _one({gpu.dram_peak for gpu in cards}))
+    figures = [*_efficiency(study, roof), *_position(study, roof), *_free_batch(study)]
+    sources = sorted({gpu.peak_source for gpu in cards if gpu.peak_source})
+    known = (
+        f"Peaks: {_tera(roof.compute, 'Tflop/s dense BF16')}, {_tera(roof.bandwidth, 'TB/s')}"
+        f" ({', '.join(sources) or 'not known'})."
+    )
+    detail = totals.sums.get(("detail",), 0.0)
+    if study.read.stride > 1:
+        known += f" By phase: from {detail / 60:.0f} min spread evenly over the recording."
+    return Section("hardware", "How well the hardware was used", known, tuple(figures))
+
+
+def _one(values: set[float | None]) -> float | None:
+    return values.pop() if len(values) == 1 else None
+
+
+def _tera(value: float | None, unit: str) -> str:
+    return f"{value / 1e12:.3g} {unit}" if value else f"no {unit}"
+
+
+def _efficiency(study: Study, roof: Roof) -> Iterator[Figure]:
+    """Use of compute and of bandwidth by phase, from the engine's estimates and from the GPU's counters."""
+    totals = study.totals
+    for resource, title, engine, activity, peak in (
+        ("mfu", "compute in use", "engine-flops", "compute", roof.compute),
+        ("mbu", "memory bandwidth in use", "engine-bytes", "memory-bandwidth", roof.bandwidth),
+    ):
+        estimate = totals.moments(engine)
+        if estimate is not None and peak:
+            use, evidence = totals.use(engine, peak), "the engines' own estimates over the peak"
+            note = ""
+        else:
+            use = totals.use(activity)
+            evidence = "tensor activity of the GPUs" if resource == "mfu" else "DRAM activity of the GPUs"
+            note = "an upper bound: an active tensor pipe need not run at full rate" if resource == "mfu" else ""
+        confidence: Confidence = "medium" if use.separated else "low"
+        if not use.separated and use.prefill is not None:
+            note = f"{note}; " * bool(note) + "the phases hardly varied: both have the weighted mean"
+        missing = "neither tensor and DRAM activity nor an engine's estimate was recorded"
+        for phase, value in (("prefill", use.prefill), ("decode", use.decode)):
+            yield figure(f"{resource}_{phase}", f"{title} in {phase} ({resource.upper()})", value, "ratio", evidence,
+                         confidence, missing=missing, note=note)  # fmt: skip
+
+
+def _position(study: Study, roof: Roof) -> Iterator[Figure]:
+    """Operations for each byte by phase, and how far that is from the ridge."""
+    totals = study.totals
+    if totals.moments("engine-flops") is not None and totals.moments("engine-bytes") is not None:
+        flops, moved = totals.use("engine-flops", 1e18), totals.use("engine-bytes", 1e18)
+        source, factor = "the engines' own estimates", 1.0
+    elif roof.compute and roof.bandwidth:
+        flops, moved = totals.use("compute"), totals.use("memory-bandwidth")
+        source, factor = "activity times peaks: at most that", roof.compute / roof.bandwidth
+    else:
+        flops = moved = totals.use("none")
+        source, factor = "", 1.0
+    for phase in ("prefill", "decode"):
+        a, b = getattr(flops, phase), getattr(moved, phase)
+        value = a / b * factor if a and b else None
+        note = ""
+        if value is not None and roof.ridge:
+            side = "compute-bound side" if value >= roof.ridge else "memory-bound side"
+            note = f"{value / roof.ridge:.2g} of the ridge at {roof.ridge:.0f}: {side}"
+        yield figure(f"intensity_{phase}", f"operations for each byte in {phase}", value, "flops_per_byte", source,
+                     "medium" if flops.separated and moved.separated else "low",
+                     missing="operations or bytes were not measured", note=note)  # fmt: skip
+
+
+def _free_batch(study: Study) -> Iterator[Figure]:
+    """How many more sequences would make a token take a tenth longer."""
+    for title, engines in study.models.items():
+        costs = study.costs(engines)
+        many = len(study.models) > 1
+        key = f"free_batch:{title}" if many else "free_batch"
+        steps = study.totals.engine("decode_steps", engines) or study.totals.engine("steps", engines)
+        generated = study.totals.generated(engines)
+        running, usage = (
+            study.totals.mean_of(engines, name) for name in ("requests_running", "kv_cache_usage_ratio")
+        )  # fmt: skip
+        size = study.read.roster.engines[engines[0]].kv_tokens
+        value, note = None, ""
+        if costs.is_sure and costs.knows_decode and steps and generated and tells_batches(costs):
+            batch = generated / steps
+            resident = usage * size / running if usage and size and running else 0.0
+            slope = costs.token + costs.kv_step * resident
+            if slope > 0:
+                value = _MORE * (costs.step + slope * batch) / slope
+                reach = batch + value
+                note = f"at a batch of {batch:.0f}; batches up to {costs.batch_high:.0f} were seen"
+                if reach > 2 * costs.batch_high:
+                    value, note = 2 * costs.batch_high - batch, note + ", more cannot be told"
+        yield figure(key, f"more sequences until a token takes 10 % longer, {title}", value, "count",
+                     f"calibrated costs, {costs.windows} windows", "medium", error=None if value is None else
+                     value * max(0.1, costs.error), missing="the costs of larger batches are not calibrated",
+                     note=note)  # fmt: skip

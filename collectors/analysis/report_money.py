@@ -1,0 +1,104 @@
+"""Energy and money: the phase ledger's joules and cost, tokens per joule, cost per million tokens."""
+
+from __future__ import annotations
+
+from collectors.analysis.figures import Column, Figure, Section, Table
+from collectors.analysis.ledger import PHASES
+from collectors.analysis.measures import total_money
+from collectors.analysis.study import Study, figure
+from collectors.analysis.sums import plus, ratio
+
+_COUNTER = "energy counters of the GPUs, split as their seconds are"
+_NO_ENERGY = "no GPU counted energy"
+
+
+def energy_section(study: Study) -> Section | None:
+    totals = study.totals
+    if not totals.gpus:
+        return None
+    joules = totals.all_joules()
+    doubt = sum(value for key, value in totals.sums.items() if key[0] == "joules-error")
+    figures: list[Figure] = [
+        figure("joules", "energy of all GPUs", joules, "joules", "energy counters of the GPUs", "high",
+               missing=_NO_ENERGY),
+    ]  # fmt: skip
+    if joules is not None:
+        counted = sum(
+            totals.sums.get(("gpu", gpu, "seconds"), 0.0)
+            for gpu in totals.gpus
+            if ("joules", gpu, "idle") in totals.sums
+        )
+        whole = sum(totals.sums.get(("gpu", gpu, "seconds"), 0.0) for gpu in totals.gpus)
+        rest = f"of {counted / whole * 100:.0f} % of the GPU time; the rest counts none"
+        note = "" if counted > 0.99 * whole else rest
+        confidence = "high" if doubt <= 0.05 * joules else "medium"
+        figures += [
+            figure(f"joules_{phase}", f"energy in {phase}", totals.joules(phase), "joules", _COUNTER,
+                   "high" if confidence == "high" else "medium", error=doubt, note=note)
+            for phase in ("prefill", "decode")
+        ]  # fmt: skip
+        figures.append(figure("joules_idle", "energy while idle", totals.joules("idle"), "joules", _COUNTER, "high"))
+    counters = "engines' token counters over the energy counters"
+    missing = _NO_ENERGY if joules is None else "no engine counted tokens"
+    figures += [
+        study.measure("mean_watts", evidence="energy over time", confidence="high", missing=_NO_ENERGY),
+        study.measure("tokens_per_joule", evidence=counters, confidence="high", missing=missing,
+                      note="prompt tokens computed and tokens generated, all energy, idle too"),
+        study.measure("joules_per_prompt_token", evidence=counters, confidence="medium", missing=missing),
+        study.measure("joules_per_generated_token", evidence=counters, confidence="medium", missing=missing),
+    ]  # fmt: skip
+    return Section("energy", "Energy", "", tuple(figures))
+
+
+def money_section(study: Study) -> Section | None:
+    totals, prices = study.totals, study.settings.prices
+    money = total_money(totals, study.settings)
+    if money is None:
+        return None
+    split = totals.money_share()
+    rule = split[1] if split is not None else "marginal"
+    note = (
+        "Shapley split: half of what prefill adds beside decode, half of what it takes alone"
+        if rule == "Shapley"
+        else "marginal split: prefill was not seen alone often enough for a Shapley one"
+    )
+    evidence = f"GPU time{' and energy' if prices.electricity else ''}, idle time shared out as busy time is; {rule}"
+    missing = "no engine counted tokens" if totals.generated() is None else "no busy time was split"
+    figures = (
+        figure("money", "cost of all GPU time", money, "money", "GPU time at the price configured", "high"),
+        study.measure("money_in", evidence=evidence, confidence="medium", missing=missing, note=note),
+        study.measure("money_out", evidence=evidence, confidence="medium", missing=missing, note=note),
+    )
+    text = "Prices are those at the end of this report; they are settings, and no measurements."
+    return Section("money", "What it cost", text, figures, (_ledger(study, note),))
+
+
+def _ledger(study: Study, note: str) -> Table:
+    """GPU time, energy and money by model and phase."""
+    totals, prices = study.totals, study.settings.prices
+    groups: dict[str, list[str]] = {}
+    for entity in totals.gpus:
+        groups.setdefault(study.read.roster.model_of_gpu(entity), []).append(entity)
+    rows: list[tuple[str | float | None, ...]] = []
+    for title, gpus in groups.items():
+        seconds = totals.phases(gpus)
+        engines = [one for one in study.models.get(title, ()) if set(totals.engines[one].gpus) & set(gpus)]
+        share = totals.shapley_share(engines) if engines else None
+        joules = {phase: totals.joules(phase, gpus) for phase in PHASES}
+        busy, energy = seconds["prefill"] + seconds["decode"], plus(joules["prefill"], joules["decode"])
+        if share is not None:
+            seconds["prefill"], seconds["decode"] = busy * share, busy * (1.0 - share)
+            if energy is not None:
+                joules["prefill"], joules["decode"] = energy * share, energy * (1.0 - share)
+        tokens = {"prefill": totals.computed(engines), "decode": totals.generated(engines)} if engines else {}
+        for phase in PHASES:
+            if seconds[phase] <= 0:
+                continue
+            cost = prices.money(seconds[phase], joules[phase])
+            million = ratio(cost * 1e6, tokens.get(phase))
+            rows.append((title, phase, seconds[phase], joules[phase], cost, tokens.get(phase), million))
+    columns = (
+        Column("model"), Column("phase"), Column("GPU time", "seconds"), Column("energy", "joules"),
+        Column("cost", "money"), Column("tokens", "tokens"), Column("a million tokens", "money_per_million"),
+    )  # fmt: skip
+    return Table("money_ledger", "By model and phase", columns, tuple(rows), f"{note}; without idle time")

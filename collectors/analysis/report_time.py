@@ -1,0 +1,139 @@
+"""Where the time went: phase share over time, the phase ledger's seconds, the bottleneck ledger."""
+
+from __future__ import annotations
+
+from collectors.analysis.figures import Cell, Column, Plot, Section, Series, Table
+from collectors.analysis.ledger import PHASES
+from collectors.analysis.study import Study, figure
+from collectors.analysis.words import duration, percent
+from collectors.model import HOST, Confidence
+
+_LABELS = "settled labels"
+
+
+def time_section(study: Study) -> Section:
+    totals = study.totals
+    wall, device = totals.wall, totals.device_seconds
+    busy = totals.busy
+    error = study.split_error(busy)
+    share = None if busy <= 0 else wall["prefill"] / busy
+    confidence = _confidence(None if error is None or not busy else error / busy)
+    kind = "GPU" if totals.gpus else "engine"
+    figures = [
+        figure("prefill_share", "prefill, of busy time", share, "ratio", _LABELS, confidence,
+               error=None if error is None or not busy else error / busy, missing="no busy time was split",
+               note="marginal: what a step took beyond its decode part alone"),
+        study.measure("busy_ratio", evidence=_LABELS, confidence="high", missing="all time is unknown"),
+        figure("wall_prefill", "machine in prefill", wall["prefill"], "seconds", _LABELS, confidence, error=error),
+        figure("wall_decode", "machine in decode", wall["decode"], "seconds", _LABELS, confidence, error=error),
+        figure("wall_idle", "machine idle", wall["idle"], "seconds", _LABELS, "high"),
+        figure("wall_waiting", "requests there, nothing running", wall["waiting"], "seconds", _LABELS, "high"),
+        figure("wall_unknown", "unknown", wall["unknown"], "seconds", _LABELS, "high"),
+    ]  # fmt: skip
+    if totals.gpus or totals.engines:
+        device_busy = device["prefill"] + device["decode"]
+        device_error = study.split_error(device_busy)
+        figures += [
+            figure(f"device_{phase}", f"{kind}-seconds in {phase}", device[phase], "seconds", f"labels of each {kind}",
+                   confidence, error=device_error if phase in ("prefill", "decode") else None)
+            for phase in ("prefill", "decode", "idle")
+        ]  # fmt: skip
+    gap = max(0.0, study.read.end / 1e9 - study.read.start / 1e9 - totals.seconds)
+    if gap > 1.0:
+        figures.append(figure("gap", "not recorded", gap, "seconds", "between the recorded intervals", "high"))
+    return Section(
+        "time", "Where the time went",
+        "A phase share is a share of busy time. Every second is in exactly one phase.",
+        tuple(figures), (_ledger(study, kind),), (_bands(study),),
+    )  # fmt: skip
+
+
+def _confidence(error: float | None) -> Confidence:
+    if error is None:
+        return "low"
+    return "high" if error <= 0.03 else "medium" if error <= 0.10 else "low"
+
+
+def _ledger(study: Study, kind: str) -> Table:
+    """Seconds of each model's devices by phase."""
+    totals = study.totals
+    rows: list[tuple[Cell, ...]] = []
+    groups: dict[str, list[str]] = {}
+    for entity in totals.gpus:
+        groups.setdefault(study.read.roster.model_of_gpu(entity), []).append(entity)
+    if not totals.gpus:
+        groups = study.models
+    for title, entities in groups.items():
+        seconds = totals.phases(entities)
+        rows.append((title, float(len(entities)), *(seconds[phase] for phase in PHASES)))
+    columns = (Column("model"), Column(f"{kind}s", "count"), *(Column(phase, "seconds") for phase in PHASES))
+    return Table("phase_ledger", f"{kind}-seconds by model and phase", columns, tuple(rows), "marginal split")
+
+
+def _bands(study: Study) -> Plot:
+    """Shares of time by phase over time."""
+    xs: list[float] = []
+    shares: dict[str, list[float | None]] = {phase: [] for phase in PHASES}
+    for block in study.read.blocks:
+        seconds = {phase: block.sums.get(("phase", HOST, phase), 0.0) for phase in PHASES}
+        whole = sum(seconds.values())
+        xs.append(block.start / 1e9)
+        for phase in PHASES:
+            shares[phase].append(seconds[phase] / whole if whole else None)
+    xs.append(study.read.blocks[-1].end / 1e9)
+    return Plot(
+        "phase_share", "Phases over time", "bands", tuple(xs),
+        tuple(Series(phase, tuple(shares[phase])) for phase in PHASES), y_title="of the time",
+    )  # fmt: skip
+
+
+def bottleneck_section(study: Study) -> Section | None:
+    names = study.bottlenecks()
+    if not names:
+        return None
+    totals = study.totals
+    resources = {str(key[1]): value for key, value in totals.sums.items() if key[0] == "resource"}
+    headlines = dict(names)
+    ranked = sorted({*resources, *headlines}, key=lambda one: -(resources.get(one, 0.0) + headlines.get(one, 0.0)))
+    rows: list[tuple[Cell, ...]] = [
+        (name, headlines.get(name, 0.0), resources.get(name), totals.sums.get(("admission", name))) for name in ranked
+    ]
+    figures = [
+        figure("bottleneck_minutes", f"held by {names[0][0]}", names[0][1], "seconds", "labels of the machine",
+               "medium" if totals.sums.get(("inferred",), 0.0) > 0.5 * totals.seconds else "high"),
+    ]  # fmt: skip
+    inferred = totals.sums.get(("inferred",), 0.0)
+    text = (
+        "Headline: what an interval was named after. Limited by: a partition of the time over resources."
+        " Kept out: time in which requests waited outside because of it."
+    )
+    if inferred > 0.05 * totals.seconds:
+        text += (
+            f" For {duration(inferred)} ({percent(inferred / totals.seconds)}) the partition follows from the phases"
+            " alone; no hardware counter told."
+        )
+    unlabelled = totals.sums.get(("unlabelled",), 0.0)
+    if unlabelled > 0:
+        text += f" {duration(unlabelled)} have no label yet."
+    columns = (Column("name"), Column("headline", "seconds"), Column("limited by", "seconds"),
+               Column("kept out", "seconds"))  # fmt: skip
+    table = Table("bottleneck_ledger", "Time each bottleneck owned", columns, tuple(rows))
+    return Section("bottleneck", "What held it back", text, tuple(figures), (table,), (_limits(study),))
+
+
+def _limits(study: Study) -> Plot:
+    """Shares of time by limiting resource over time."""
+    names = sorted({str(key[1]) for key in study.totals.sums if key[0] == "resource"})
+    xs: list[float] = []
+    shares: dict[str, list[float | None]] = {name: [] for name in names}
+    for block in study.read.blocks:
+        values = {name: block.sums.get(("resource", name), 0.0) for name in names}
+        whole = block.sums.get(("seconds",), 0.0)
+        xs.append(block.start / 1e9)
+        for name in names:
+            shares[name].append(values[name] / whole if whole else None)
+    xs.append(study.read.blocks[-1].end / 1e9)
+    return Plot(
+        "limits", "What limited it over time", "bands", tuple(xs),
+        tuple(Series(name, tuple(shares[name])) for name in names), y_title="of the time",
+    )  # fmt: skip

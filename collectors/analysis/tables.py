@@ -1,0 +1,489 @@
+"""A recording's tables as blocks of sums: one pass, a minute at a time, most of it added up by SQLite.
+
+Whole minutes take their phase seconds from the roll-ups; everything else is summed from the rows. A day
+of 8 GPUs and 2 engines is 2 million rows, which nothing written in Python adds up in seconds: so the
+sums are made in SQL, and what needs each interval by itself (`collectors.analysis.detail`) is looked at
+in every n-th minute of a long recording.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from math import ceil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from collectors.analysis.blocks import Block
+from collectors.analysis.detail import Detail
+from collectors.analysis.roster import Roster
+from collectors.model import BOTTLENECK_NAMES, HOST
+from collectors.phase.calibrate import CostModel
+from collectors.store import open_reader, reading
+from collectors.store_read import FileReader
+from collectors.store_schema import HISTOGRAM_SUM_SCALE, LABEL_SCALE, PHASES, quoted
+
+_NANO = 1_000_000_000
+_MINUTE = 60 * _NANO
+_FOREVER = 2**62
+_BLOCKS = 360
+"""Of so many blocks at most a recording is made: what is in memory does not grow with it."""
+_DETAIL_INTERVALS = 7200
+"""About so many intervals are looked at one by one, spread evenly over the recording."""
+
+ENGINE_AMOUNTS = (
+    "prompt_tokens", "prompt_tokens_computed", "prompt_tokens_cached", "prompt_tokens_transferred",
+    "generation_tokens", "first_tokens", "steps", "decode_steps", "requests_finished", "requests_failed",
+    "requests_rejected", "preemptions", "prefix_cache_queries", "prefix_cache_hits", "kv_transfer_seconds",
+    "flops", "read_bytes", "write_bytes", "prefill_seconds", "decode_seconds",
+)  # fmt: skip
+"""Amounts of engines that are summed, under their own names."""
+ENGINE_GAUGES = ("requests_running", "requests_waiting", "kv_cache_usage_ratio")
+"""Gauges of engines summed weighted with seconds: `x` the sum, `x:seconds` its weight."""
+GPU_GAUGES = (
+    "power_watts", "sm_clock_hertz", "throttle_power_ratio", "throttle_thermal_ratio", "throttle_hardware_ratio",
+    "kernel_active_ratio", "tensor_active_ratio", "dram_active_ratio", "memory_active_ratio",
+)  # fmt: skip
+LATENCIES = ("ttft", "tpot", "e2e", "queue")
+KV_FULL = 0.95
+
+
+@dataclass(slots=True)
+class Read:
+    """What one pass over a recording found.
+
+    `blocks` are in order of time. `costs` are the last calibrated costs of each engine, by its entity.
+    `stride`: of that many minutes, one was looked at interval by interval; `minutes_each`: of that many a
+    block is made.
+    """
+
+    blocks: list[Block] = field(default_factory=list)
+    roster: Roster = field(default_factory=Roster)
+    costs: dict[str, CostModel] = field(default_factory=dict)
+    start: int = 0
+    end: int = 0
+    seconds: float = 0.0
+    intervals: int = 0
+    stride: int = 1
+    minutes_each: int = 1
+    rule_versions: set[int] = field(default_factory=set)
+
+
+class _Minute(NamedTuple):
+    start: int
+    first: int
+    last: int
+    intervals: int
+    seconds: float
+    begin: int
+    end: int
+
+
+def read(
+    paths: Sequence[Path],
+    from_ns: int | None = None,
+    to_ns: int | None = None,
+    *,
+    seen: Callable[[int], None] = lambda _: None,
+) -> Read:
+    """Reads the intervals that start within [from, to) out of recording files, given in order of time.
+
+    `seen` is told how far it has come, in wall-clock ns. Raises RecordingError when a file cannot be read.
+    """
+    begin, until = from_ns or 0, _FOREVER if to_ns is None else to_ns
+    found = Read()
+    files = [_File(path, begin, until) for path in paths]
+    try:
+        count = sum(minute.intervals for file in files for minute in file.minutes)
+        found.stride = max(1, round(count / _DETAIL_INTERVALS))
+        found.minutes_each = max(1, ceil(sum(len(file.minutes) for file in files) / _BLOCKS))
+        for file in files:
+            with reading(file.path):
+                for at in range(0, len(file.minutes), found.minutes_each):
+                    span = file.minutes[at : at + found.minutes_each]
+                    looked_at = [one for one in span if one.start // _MINUTE % found.stride == 0]
+                    found.blocks.append(file.block(span, looked_at, found.roster))
+                    seen(span[-1].end)
+            if file.minutes:
+                found.rule_versions.add(file.rule_version)
+                found.costs.update(file.costs())
+            file.close()
+        found.intervals = count
+    finally:
+        for file in files:
+            file.close()
+    every = [minute for file in files for minute in file.minutes]
+    found.seconds = sum(minute.seconds for minute in every)
+    found.start = min((minute.begin for minute in every), default=0)
+    found.end = max((minute.end for minute in every), default=0)
+    return found
+
+
+class _File:
+    """One recording file while it is read. Columns that it lacks count as not measured."""
+
+    def __init__(self, path: Path, begin: int, until: int) -> None:
+        self.path = path
+        self._begin, self._until = begin, until
+        self._connection: sqlite3.Connection | None = open_reader(path)
+        with reading(path):
+            self._prepare()
+
+    def _prepare(self) -> None:
+        connection = self._open
+        self._entities = {number: str(name) for number, name in connection.execute("SELECT id, name FROM entity")}
+        self._host = next((number for number, name in self._entities.items() if name == HOST), -1)
+        self.rule_version = int(dict(connection.execute("SELECT key, value FROM meta")).get("rule_version", "0"))
+        self._scales = {
+            (source, name): scale
+            for source, name, scale in connection.execute("SELECT source, name, scale FROM field WHERE scale > 0")
+        }
+        self._columns = {
+            table: {name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))}
+            for table in ("gpu", "engine", "label", "gpu_facts", "engine_facts")
+        }
+        self._bounds = self._layouts(connection)
+        verdicts = "SELECT id, phase, bottleneck, admission, bottleneck_confidence FROM verdict"
+        self._verdicts = {row[0]: tuple(row[1:]) for row in connection.execute(verdicts)}
+        self.minutes = self._find_minutes()
+        self._rolled = self._roll_ups()
+        self._queries = _Queries(self._columns, self._verdicts)
+        self._detail = Detail(connection, self._columns, self._scales, self._entities, self._host, self._bounds)
+
+    @property
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise ValueError(f"{self.path} is closed")
+        return self._connection
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    @staticmethod
+    def _layouts(connection: sqlite3.Connection) -> dict[int, tuple[float, ...]]:
+        layouts: dict[int, list[float]] = {}
+        query = "SELECT layout, upper FROM histogram_bound ORDER BY layout, bucket"
+        for layout, upper in connection.execute(query):
+            layouts.setdefault(layout, []).append(float("inf") if upper is None else float(upper))
+        return {layout: tuple(uppers) for layout, uppers in layouts.items()}
+
+    def _find_minutes(self) -> list[_Minute]:
+        query = (
+            f"SELECT start_ns / {_MINUTE} AS minute, min(sequence), max(sequence), count(*), sum(seconds),"
+            " min(start_ns), max(end_ns) FROM interval WHERE start_ns >= ? AND start_ns < ?"
+            " GROUP BY minute ORDER BY minute"
+        )
+        rows = self._open.execute(query, (self._begin, self._until))
+        return [_Minute(row[0] * _MINUTE, *row[1:]) for row in rows]
+
+    def _roll_ups(self) -> dict[int, list[tuple[int, tuple[float, ...]]]]:
+        """Phase seconds of each entity by the start of the minute."""
+        sums = ", ".join(f"{phase}_seconds" for phase in PHASES)
+        query = f"SELECT start_ns, entity, {sums} FROM minute WHERE start_ns >= ? AND start_ns + {_MINUTE} <= ?"
+        found: dict[int, list[tuple[int, tuple[float, ...]]]] = {}
+        for row in self._open.execute(query, (self._begin, self._until)):
+            found.setdefault(row[0], []).append((row[1], row[2:]))
+        return found
+
+    def costs(self) -> dict[str, CostModel]:
+        """The costs in force at the end of what was read."""
+        reader = FileReader(self.path)
+        try:
+            last = reader.read(self.minutes[-1].last, self.minutes[-1].last)
+            return dict(last[0].costs) if last else {}
+        finally:
+            reader.close()
+
+    # One block.
+
+    def block(self, span: Sequence[_Minute], looked_at: Sequence[_Minute], roster: Roster) -> Block:
+        """The sums over minutes that follow each other; `looked_at` are those of them to see in detail."""
+        whole = _Minute(
+            span[0].start, min(one.first for one in span), max(one.last for one in span),
+            sum(one.intervals for one in span), sum(one.seconds for one in span), span[0].begin, span[-1].end,
+        )  # fmt: skip
+        block = Block(whole.begin, whole.end)
+        block.add(("seconds",), whole.seconds)
+        block.add(("intervals",), float(whole.intervals))
+        for minute in span:
+            self._phases(block, minute)
+        self._host_label(block, whole)
+        self._gpus(block, whole, roster)
+        self._engines(block, whole, roster)
+        for minute in looked_at:
+            self._gauges(block, minute)
+            self._detail.look(block, minute.first, minute.last)
+        return block
+
+    def _rows(self, query: str, minute: _Minute) -> list[tuple[Any, ...]]:
+        return self._open.execute(query, (minute.first, minute.last)).fetchall()
+
+    def _phases(self, block: Block, minute: _Minute) -> None:
+        rolled = self._rolled.get(minute.start)
+        if rolled is None:
+            rolled = [(row[0], row[1:]) for row in self._rows(self._queries.phases, minute)]
+        for number, seconds in rolled:
+            entity = self._entities[number]
+            for phase, value in zip(PHASES, seconds, strict=True):
+                block.add(("phase", entity, phase), value)
+
+    def _host_label(self, block: Block, minute: _Minute) -> None:
+        left = minute.seconds
+        for verdict, seconds, doubt, *shares in self._open.execute(
+            self._queries.host, (self._host, minute.first, minute.last)
+        ):
+            _, name, admission, confidence = self._verdicts[verdict]
+            left -= seconds
+            block.add(("doubt",), doubt)
+            block.add(("bottleneck", name), seconds)
+            if admission is not None:
+                block.add(("admission", admission), seconds)
+            if confidence == "low" and any(shares):
+                block.add(("inferred",), seconds)
+            for resource, share in zip(self._queries.shares, shares, strict=True):
+                if share:
+                    block.add(("resource", resource), share / LABEL_SCALE)
+        if left > 1e-6 * minute.seconds:
+            block.add(("unlabelled",), left)
+
+    def _gpus(self, block: Block, minute: _Minute, roster: Roster) -> None:
+        for number, facts, seconds, *values in self._rows(self._queries.gpu, minute):
+            entity = self._entities[number]
+            if roster.is_new("gpu", entity, (self.path, facts)):
+                roster.learn_gpu(entity, self._fact("gpu", facts))
+            if roster.is_divided(entity):
+                continue  # its instances are counted
+            joules, busy, prefill, doubt, unsplit, idle, waiting = values
+            block.add(("gpu", entity, "seconds"), seconds)
+            if joules is not None:
+                scale = self._scales["gpu", "energy_joules"]
+                busy, prefill = (busy or 0.0) / LABEL_SCALE, (prefill or 0.0) / LABEL_SCALE**2
+                parts = {
+                    "prefill": prefill, "decode": busy - prefill, "waiting": waiting or 0.0,
+                    "idle": (joules - (unsplit or 0.0) - busy) + (idle or 0.0),
+                    "unknown": (unsplit or 0.0) - (idle or 0.0) - (waiting or 0.0),
+                }  # fmt: skip
+                for phase, value in parts.items():
+                    block.add(("joules", entity, phase), value / scale)
+                block.add(("joules-error", entity), (doubt or 0.0) / LABEL_SCALE**2 / scale)
+
+    def _gauges(self, block: Block, minute: _Minute) -> None:
+        """Gauges of GPUs, weighted with seconds."""
+        if not self._queries.gpu_gauges:
+            return
+        for number, *values in self._rows(self._queries.gauges, minute):
+            for index, name in enumerate(self._queries.gpu_gauges):
+                weighted, weight = values[2 * index : 2 * index + 2]
+                if weighted is not None:
+                    block.add(("gpu", self._entities[number], name), weighted / self._scales["gpu", name])
+                    block.add(("gpu", self._entities[number], f"{name}:seconds"), weight)
+
+    def _engines(self, block: Block, minute: _Minute, roster: Roster) -> None:
+        queries = self._queries
+        for row in self._rows(queries.engine, minute):
+            number, facts, verdict, seconds, prefill, decode, doubt, kv_most, waiting_most, full, queued = row[:11]
+            entity = self._entities[number]
+            if roster.is_new("engine", entity, (self.path, facts)):
+                roster.learn_engine(entity, self._fact("engine", facts))
+            if roster.engines[entity].role == "router":
+                continue  # it only passes requests on
+            bottleneck = self._verdicts[verdict][1] if verdict is not None else "unknown"
+            add = block.add
+            add(("engine", entity, "seconds"), seconds)
+            add(("engine", entity, "busy-prefill"), prefill)
+            add(("engine", entity, "busy-decode"), decode)
+            add(("engine", entity, "busy-error"), doubt)
+            add(("engine", entity, "kv-full-seconds"), full)
+            add(("engine", entity, "waiting-seconds"), queued)
+            if kv_most is not None:
+                block.top(("kv", entity), kv_most / self._scales["engine", "kv_cache_usage_ratio"])
+            block.top(("waiting", entity), waiting_most)
+            at = 11
+            for name in queries.engine_amounts:
+                if row[at] is not None:
+                    add(("engine", entity, name), row[at] / self._scales["engine", name])
+                at += 1
+            for name in queries.engine_gauges:
+                if row[at] is not None:
+                    add(("engine", entity, name), row[at] / self._scales["engine", name])
+                    add(("engine", entity, f"{name}:seconds"), row[at + 1])
+                at += 2
+            for name in queries.latencies:
+                self._latency(block, entity, name, bottleneck, row[at : at + 4], (number, verdict), minute)
+                at += 4
+
+    def _latency(
+        self, block: Block, entity: str, name: str, bottleneck: str,
+        told: Sequence[object], which: tuple[int, int | None], minute: _Minute,
+    ) -> None:  # fmt: skip
+        """Observations by bucket: `told` are the least and the greatest layout, the counts and their sum."""
+        lowest, highest, counts, seconds = told
+        if lowest is None:
+            return
+        block.add(("latency-sum", entity, name), float(str(seconds)) / HISTOGRAM_SUM_SCALE)
+        if lowest == highest:
+            self._observe(block, (entity, name, bottleneck), int(str(lowest)), str(counts))
+            return
+        query = (
+            f"SELECT r.{name}_layout, r.{name}_counts FROM engine r LEFT JOIN label l ON l.sequence = r.sequence"
+            f" AND l.entity = r.entity WHERE r.sequence BETWEEN ? AND ? AND r.entity = ? AND l.verdict IS ?"
+            f" AND r.{name}_layout IS NOT NULL"
+        )
+        for layout, one in self._open.execute(query, (minute.first, minute.last, *which)):
+            self._observe(block, (entity, name, bottleneck), layout, one)
+
+    def _observe(self, block: Block, key: tuple[str, str, str], layout: int, counts: str) -> None:
+        bounds = self._bounds[layout]
+        for bucket, count in counted(counts).items():
+            lower = bounds[bucket - 1] if bucket else 0.0
+            block.add(("latency", *key, lower, bounds[bucket]), count)
+
+    def _fact(self, source: str, number: int) -> dict[str, object]:
+        """The texts and steady numbers of a reading, in base units."""
+        cursor = self._open.execute(f"SELECT * FROM {source}_facts WHERE id = ?", (number,))
+        row = cursor.fetchone()
+        if row is None:
+            raise LookupError("a row points to another that is not there")
+        names = [one[0] for one in cursor.description]
+        return {
+            name: value / self._scales.get((source, name), 1) if isinstance(value, int) else value
+            for name, value in zip(names, row, strict=True)
+        }
+
+
+def counted(texts: str) -> Counter[int]:
+    """Observations by bucket of JSON objects `{"bucket":count}` after one another.
+
+    Parsing each as JSON would take most of the time of a report; equal entries are counted as texts first.
+    Raises ValueError for what is none.
+    """
+    entries = Counter(texts.replace("{", "").replace("}", "").replace(" ", "").split(","))
+    result: Counter[int] = Counter()
+    for entry, times in entries.items():
+        if entry:
+            bucket, count = _entry(entry)
+            result[bucket] += count * times
+    return result
+
+
+@lru_cache(maxsize=4096)
+def _entry(text: str) -> tuple[int, int]:
+    bucket, _, count = text.partition(":")
+    return int(bucket.strip('"')), int(count)
+
+
+class _Queries:
+    """The statements for one file's columns. Each takes the first and the last interval of a minute."""
+
+    def __init__(self, columns: dict[str, set[str]], verdicts: dict[int, tuple[str, ...]]) -> None:
+        labels = columns["label"]
+        self.shares = [name for name in BOTTLENECK_NAMES if _share(name) in labels]
+        self.engine_amounts = [name for name in ENGINE_AMOUNTS if name in columns["engine"]]
+        self.engine_gauges = [name for name in ENGINE_GAUGES if name in columns["engine"]]
+        self.gpu_gauges = [name for name in GPU_GAUGES if name in columns["gpu"]]
+        self.latencies = [name for name in LATENCIES if f"{name}_counts" in columns["engine"]]
+        self._of = {
+            phase: ", ".join(str(number) for number, told in verdicts.items() if told[0] == phase)
+            for phase in ("idle", "waiting", "unknown")
+        }
+        self.phases = self._phases()
+        shares = "".join(f", sum(l.{_share(name)} * i.seconds)" for name in self.shares)
+        self.host = (
+            f"SELECT l.verdict, sum(i.seconds), sum(i.seconds * l.busy_ratio * l.error) / {LABEL_SCALE**2}.0{shares}"
+            " FROM interval i JOIN label l ON l.sequence = i.sequence"
+            " AND l.entity = ? WHERE i.sequence BETWEEN ? AND ? GROUP BY l.verdict"
+        )
+        self.gpu = self._gpu("energy_joules" in columns["gpu"])
+        self.gauges = self._gauges()
+        self.engine = self._engine(columns["engine"])
+
+    def _is(self, phase: str) -> str:
+        return f"l.verdict IN ({self._of[phase]})"
+
+    def _phases(self) -> str:
+        """As `collectors.phase.rules.phase_seconds`, for minutes that were not rolled up or are not whole."""
+        busy, share = f"l.busy_ratio / {LABEL_SCALE}.0", f"l.prefill_share / {LABEL_SCALE}.0"
+        split = "l.prefill_share IS NOT NULL AND l.busy_ratio IS NOT NULL"
+        none = f"l.verdict IS NULL OR l.busy_ratio IS NULL OR {self._is('unknown')}"
+        still = f"({self._is('idle')} OR {self._is('waiting')})"
+        parts = (
+            f"CASE WHEN {split} THEN {busy} * {share} ELSE 0 END",
+            f"CASE WHEN {split} THEN {busy} * (1 - {share}) ELSE 0 END",
+            f"CASE WHEN {none} THEN 0 WHEN {self._is('idle')} THEN 1 WHEN {self._is('waiting')} THEN 0"
+            f" ELSE 1 - {busy} END",
+            f"CASE WHEN {none} THEN 0 WHEN {self._is('waiting')} THEN 1 ELSE 0 END",
+            f"CASE WHEN {none} THEN 1 WHEN {still} OR {split} THEN 0 ELSE {busy} END",
+        )
+        sums = ", ".join(f"sum(i.seconds * ({part}))" for part in parts)
+        return (
+            f"SELECT l.entity, {sums} FROM interval i JOIN label l ON l.sequence = i.sequence"
+            " WHERE i.sequence BETWEEN ? AND ? GROUP BY l.entity"
+        )
+
+    def _gpu(self, has_energy: bool) -> str:
+        energy = "r.energy_joules" if has_energy else "NULL"
+        unsplit = f"CASE WHEN l.prefill_share IS NULL THEN {energy} END"
+        sums = [
+            f"sum({energy})",
+            f"sum(CASE WHEN l.prefill_share IS NOT NULL THEN {energy} * l.busy_ratio END)",
+            f"sum(1.0 * {energy} * l.busy_ratio * l.prefill_share)",
+            f"sum(1.0 * {energy} * l.busy_ratio * l.error)",
+            f"sum({unsplit})",
+            f"sum(CASE WHEN {self._is('idle')} THEN {energy} END)",
+            f"sum(CASE WHEN {self._is('waiting')} THEN {energy} END)",
+        ]
+        return (
+            f"SELECT r.entity, r.facts, sum(i.seconds), {', '.join(sums)} FROM gpu r"
+            " JOIN interval i ON i.sequence = r.sequence"
+            " LEFT JOIN label l ON l.sequence = r.sequence AND l.entity = r.entity"
+            " WHERE r.sequence BETWEEN ? AND ? GROUP BY r.entity, r.facts"
+        )
+
+    def _gauges(self) -> str:
+        sums = []
+        for name in self.gpu_gauges:
+            column = f"r.{quoted(name)}"
+            sums += [f"sum({column} * i.seconds)", f"sum(CASE WHEN {column} IS NOT NULL THEN i.seconds END)"]
+        return (
+            f"SELECT r.entity, {', '.join(sums)} FROM gpu r JOIN interval i ON i.sequence = r.sequence"
+            " WHERE r.sequence BETWEEN ? AND ? GROUP BY r.entity"
+        )
+
+    def _engine(self, columns: set[str]) -> str:
+        busy = f"i.seconds * l.busy_ratio / {LABEL_SCALE}.0"
+        share = f"l.prefill_share / {LABEL_SCALE}.0"
+        kv = "r.kv_cache_usage_ratio" if "kv_cache_usage_ratio" in columns else "NULL"
+        waiting = "r.requests_waiting" if "requests_waiting" in columns else "NULL"
+        sums = [
+            "sum(i.seconds)",
+            f"sum({busy} * {share})",
+            f"sum({busy} * (1 - {share}))",
+            f"sum({busy} * l.error / {LABEL_SCALE}.0)",
+            f"max({kv})",
+            f"max({waiting})",
+            f"sum(CASE WHEN {kv} >= {KV_FULL} * 10000 THEN i.seconds WHEN {kv} IS NOT NULL THEN 0 END)",
+            f"sum(CASE WHEN {waiting} > 0 THEN i.seconds WHEN {waiting} IS NOT NULL THEN 0 END)",
+        ]
+        # As real numbers: operations of a block may be more than an integer holds.
+        sums += [f"sum(1.0 * r.{quoted(name)})" for name in self.engine_amounts]
+        for name in self.engine_gauges:
+            column = f"r.{quoted(name)}"
+            sums += [f"sum({column} * i.seconds)", f"sum(CASE WHEN {column} IS NOT NULL THEN i.seconds END)"]
+        for name in self.latencies:
+            layout, counts = f"r.{name}_layout", f"group_concat(r.{name}_counts)"
+            sums += [f"min({layout})", f"max({layout})", counts, f"sum(r.{name}_sum)"]
+        return (
+            f"SELECT r.entity, r.facts, l.verdict, {', '.join(sums)} FROM engine r"
+            " JOIN interval i ON i.sequence = r.sequence"
+            " LEFT JOIN label l ON l.sequence = r.sequence AND l.entity = r.entity"
+            " WHERE r.sequence BETWEEN ? AND ? GROUP BY r.entity, r.facts, l.verdict"
+        )
+
+
+def _share(name: str) -> str:
+    return "share_" + name.replace("-", "_")
