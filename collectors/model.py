@@ -14,6 +14,7 @@ from collectors.readings import EngineReading, GpuReading, HostReading
 
 if TYPE_CHECKING:
     from collectors.phase.calibrate import CostModel  # it takes 5 ms to load, and the first frame needs none
+    from collectors.pods import Pod
 
 RULE_VERSION = 2
 """Raised whenever the same readings would get other labels."""
@@ -63,7 +64,8 @@ class GpuProcess:
     """A process on a GPU. What cannot be seen of it from here (in a container, say) is None.
 
     `pid` is as the machine numbers it; `memory_bytes` is its memory on that GPU; `command` is its
-    command line with secrets masked; `engine` is the page of the engine it belongs to.
+    command line with secrets masked; `engine` is the page of the engine it belongs to; `pod` is the
+    Kubernetes pod it runs in.
     """
 
     pid: int
@@ -72,6 +74,7 @@ class GpuProcess:
     memory_bytes: float | None = None
     command: str | None = None
     engine: str | None = None
+    pod: Pod | None = None
 
 
 @dataclass(frozen=True, slots=True)

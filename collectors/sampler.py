@@ -83,11 +83,18 @@ class Sampler:
         self._patience = min(interval * _PATIENCE, _PATIENCE_LIMIT_SECONDS) if patience is None else patience
         self._started = False
         self._failures: dict[str, str] = {}
+        self._resumed: tuple[int, str] | None = None
 
     def start(self) -> None:
         """Begin in a new thread; returns at once."""
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
         self._thread.start()
+
+    def continue_after(self, other: Sampler, reason: str) -> None:
+        """Take the place of one that was stopped: sequence numbers go on, and `reason` says why time is missing."""
+        self._sequence = other._sequence
+        if other._last is not None:
+            self._resumed = (other._last.wall, reason)
 
     def stop(self, timeout: float = 1.0) -> None:
         """End, and let the sources end. Waits `timeout` seconds at most for the interval in hand."""
@@ -214,6 +221,9 @@ class Sampler:
             seconds = min(seconds, self._length / NANO)
         host, gpus, engines = self._readings(harvests)
         gaps = tuple(gap for harvest in harvests for gap in harvest.gaps)
+        resumed, self._resumed = self._resumed, None
+        if resumed is not None and (missing := (edge.wall - self._length - resumed[0]) / NANO) > 0:
+            gaps = (Gap(SAMPLER, f"{missing:g} s were not measured: {resumed[1]}"), *gaps)
         return Interval(
             sequence=self._sequence,
             start=edge.wall - self._length,

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 from collectors.clock import Clock
 from collectors.model import HOST, Gap, GpuProcess
@@ -23,11 +24,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class SourceStatus:
-    """How one source is doing: `state` is "ok" or one word for what is wrong, `reason` a line about it."""
+    """How one source is doing: `state` is "ok" or one word for what is wrong, `reason` a line about it.
+
+    Of what is sampled, `collector` says what kind it is; `seconds` is how long the last sample took
+    and `sampled` when the last good one came, on the session's monotonic clock; None: not known.
+    """
 
     source: str
     state: str
     reason: str | None = None
+    collector: Literal["host", "gpu", "engine"] | None = field(default=None, compare=False)
+    seconds: float | None = field(default=None, compare=False)
+    sampled: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +92,12 @@ class Background(Generic[T]):
         self._results: deque[T] = deque(maxlen=1)
         self._failure: str | None = None
         self._busy = False
+        self._seconds: float | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the last call took, be it in vain; None before the first."""
+        return self._seconds
 
     @property
     def busy(self) -> bool:
@@ -119,11 +133,13 @@ class Background(Generic[T]):
 
     def _run(self) -> None:
         while self._asked.get():
+            began = time.perf_counter()
             try:
                 self._results.append(self._work())
                 self._failure = None
             except Exception as error:  # a source that fails says so, and is asked again next time
                 self._failure = clean(f"{type(error).__name__}: {error}")
+            self._seconds = time.perf_counter() - began
             self._busy = False
             if self._arrived is not None:
                 self._arrived.set()
@@ -138,6 +154,7 @@ class HostSource:
         self._background = Background("host", sample)
         self._clock = clock
         self._asked: float | None = None
+        self._sampled: float | None = None
         self._problem: str | None = None
 
     def start(self, arrived: threading.Event) -> None:
@@ -153,12 +170,15 @@ class HostSource:
 
     def collect(self, edge: float) -> Harvest:
         reading = self._background.take()
+        if reading is not None:
+            self._sampled = self._asked
         self._problem = None if reading is not None else self._why()
         gaps = (Gap(HOST, self._problem),) if self._problem else ()
         return Harvest(host=reading, gaps=gaps)
 
     def status(self) -> Sequence[SourceStatus]:
-        return (SourceStatus(HOST, "stale" if self._problem else "ok", self._problem),)
+        state = "stale" if self._problem else "ok"
+        return (SourceStatus(HOST, state, self._problem, "host", self._background.seconds, self._sampled),)
 
     def stop(self) -> None:
         self._background.stop()

@@ -46,6 +46,10 @@ class Watch:
         self._caches = KvWatch()
         self._phases = PhaseWatch()
 
+    def promise(self, book: SloBook) -> None:
+        """Other objectives from now on; what was observed counts anew."""
+        self._slo = SloWatch(book)
+
     def push(self, tick: Tick) -> tuple[Event, ...]:
         """The events that became visible with this tick. Those of phases lie up to ten seconds back."""
         interval, previous = tick.interval, self._previous

@@ -15,13 +15,14 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from dashboard.config_schema import KINDS, SECTIONS, Config, Engine, Gpu, Record, Sampling, Server, Slo, Tui
+from dashboard.config_schema import KINDS, SECTIONS, Config, Engine, Gpu, Log, Record, Sampling, Server, Slo, Tui
 
 __all__ = [
-    "Config", "ConfigError", "Engine", "Flag", "Gpu", "Loaded", "Origin", "Problem", "Record", "Sampling", "Server",
-    "Slo", "Tui", "load", "standard_files",
+    "Config", "ConfigError", "Engine", "Flag", "Gpu", "Loaded", "Log", "Origin", "Problem", "Record", "Sampling",
+    "Server", "Slo", "Tui", "load", "standard_files",
 ]  # fmt: skip
 
 ENVIRONMENT_PREFIX = "PHASETOP_"
@@ -73,12 +74,14 @@ class Loaded(NamedTuple):
     """A checked configuration.
 
     `origins` says for each key path who set it; `files` lists every file that was looked for, with
-    None when it was read and the reason when it was not.
+    None when it was read and the reason when it was not. `entries` are the origins of the entries of
+    tables, as far as a file holds them ("tui.keys.view.toggle").
     """
 
     config: Config
     origins: Mapping[str, Origin]
     files: tuple[tuple[Path, str | None], ...]
+    entries: Mapping[str, Origin] = MappingProxyType({})
 
 
 def standard_files(environment: Mapping[str, str]) -> tuple[Path, ...]:
@@ -111,7 +114,8 @@ def load(
     reader.relations()
     if reader.problems:
         raise ConfigError(reader.problems)
-    return Loaded(reader.config(), {key: reader.origins.get(key, DEFAULT) for key in KINDS}, tuple(reader.files))
+    origins = {key: reader.origins.get(key, DEFAULT) for key in KINDS}
+    return Loaded(reader.config(), origins, tuple(reader.files), reader.entries)
 
 
 class _Reader:
@@ -120,6 +124,7 @@ class _Reader:
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
         self.origins: dict[str, Origin] = {}
+        self.entries: dict[str, Origin] = {}
         self.problems: list[Problem] = []
         self.files: list[tuple[Path, str | None]] = []
 
@@ -147,6 +152,7 @@ class _Reader:
             self.problems.append(Problem(origin, "", f"is not TOML: {error}"))
             return
         lines = _key_lines(text)
+        self.entries |= {".".join(key): Origin(str(path), line) for key, line in lines.items() if len(key) > 2}
         for section, table in document.items():
             self._section(path, lines, section, table)
 

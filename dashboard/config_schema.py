@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from dashboard.config_screen import KeysPerAction
 from dashboard.config_values import (
     Address,
     Duration,
@@ -22,6 +23,7 @@ from dashboard.config_values import (
     Limit,
     ListenAddress,
     Names,
+    OneOf,
     PageUrls,
     PathPerPage,
     PeaksPerName,
@@ -124,8 +126,16 @@ class Server:
     """File with the token a client must send."""
     allowed_hosts: tuple[str, ...] = _key(Names(), ())
     """Names that a request's Host header may carry besides the loopback ones, when listening on loopback."""
+    pod_labels: bool = _key(Flag(), False)
+    """Say on the page which Kubernetes pods use which GPU."""
     max_connections: int = _key(Whole(1, 1024), 32)
     """Connections served at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    format: str = _key(OneOf("text", "json"), "text")
+    """How `export` and `record` write their log to standard error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +144,10 @@ class Tui:
     """Draw with ASCII characters only."""
     mouse: bool = _key(Flag(), True)
     """Take mouse clicks and the wheel."""
+    theme: str = _key(OneOf("last", "dark", "light", "high-contrast", "ansi"), "last")
+    """The theme to begin with."""
+    keys: Mapping[str, tuple[str, ...]] = _key(KeysPerAction(), {})
+    """Name of what a key does -> the keys that do it instead of the usual ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +160,7 @@ class Config:
     slo: Slo = field(default_factory=Slo)
     record: Record = field(default_factory=Record)
     server: Server = field(default_factory=Server)
+    log: Log = field(default_factory=Log)
     tui: Tui = field(default_factory=Tui)
 
 
@@ -156,6 +171,7 @@ SECTIONS: Mapping[str, type] = {
     "slo": Slo,
     "record": Record,
     "server": Server,
+    "log": Log,
     "tui": Tui,
 }
 KINDS: Mapping[str, Kind] = {

@@ -189,6 +189,19 @@ class Flag(Kind):
         return "true" if value else "false"
 
 
+class OneOf(Kind):
+    """One of a few words."""
+
+    def __init__(self, *words: str) -> None:
+        self.words = words
+        self.allowed = " or ".join(f'"{word}"' for word in words)
+
+    def read(self, raw: Any, base: Path) -> str:
+        if raw not in self.words:
+            raise ValueError(f"must be {self.allowed}, not {_shown(raw)}")
+        return str(raw)
+
+
 class _Range(Kind):
     """A number between two bounds, both included; the subclasses say how it is written."""
 

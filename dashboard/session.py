@@ -11,6 +11,7 @@ there, after the first paint.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
@@ -23,7 +24,7 @@ from collectors.engine.endpoints import Endpoints, address_of, find_page
 from collectors.engine.facts import FactsReader
 from collectors.engine.iterations import IterationStats
 from collectors.engine.scrape import is_loopback
-from collectors.gpu.feed import GpuFeed
+from collectors.gpu.feed import GpuFeed, LookUp
 from collectors.gpu.gpus import Gpus
 from collectors.gpu.page_search import PageSearch
 from collectors.host import Host
@@ -39,10 +40,11 @@ from dashboard.nvml import nvml_reader, peak_book
 from dashboard.objectives import slo_book
 
 if TYPE_CHECKING:
-    from collectors.gpu.occupants import Occupant
+    from collectors.gpu.occupants import Occupant, Occupants
     from collectors.gpu.page_reader import PageReader
     from collectors.gpu.worker import GpuSource
     from collectors.phase.label import Labeller
+    from exporters.health import CollectorHealth
 
 _WARM_UP_SECONDS = 3.0
 _ONCE_PATIENCE_SECONDS = 2.0
@@ -109,19 +111,23 @@ class LiveSession:
     ) -> None:
         """`patience` is how long late answers are waited for, in seconds; see Sampler."""
         self._clock = clock or SystemClock()
+        self._config = config
         self._parts = parts or parts_of(config, self._clock)
         self._labeller = labeller or _labeller()
         self._sinks = list(sinks)
         self._watch = Watch(slo_book(config.slo))
-        self._named_ports = {port for url in config.engine.urls if (port := urlsplit(url).port) is not None}
         self._dropped: list[SourceStatus] = []
         self._labelling: SourceStatus | None = None
-        self.sampler = Sampler(
+        self._delivering = threading.Lock()
+        self.sampler = self._sampler(patience)
+
+    def _sampler(self, patience: float | None = None) -> Sampler:
+        return Sampler(
             self._parts.sources,
-            interval=config.sampling.interval,
+            interval=self._config.sampling.interval,
             deliver=self._deliver,
             clock=self._clock,
-            engine_gpus=config.engine.gpus,
+            engine_gpus=self._config.engine.gpus,
             patience=patience,
         )
 
@@ -137,6 +143,45 @@ class LiveSession:
             self._parts.discovery.stop()
         self.sampler.stop()
 
+    def between_ticks(self) -> threading.Lock:
+        """Held while a tick is labelled and handed on; whoever holds it can change what takes ticks."""
+        return self._delivering
+
+    def reconfigure(self, config: Config, *, parts: Parts | None = None) -> None:
+        """Measure as another configuration says from now on, for a session that was started.
+
+        Labels, sequence numbers and sinks go on. Where sources or intervals are others, an interval or
+        two are missed, and the next one says why.
+        """
+        before, self._config = self._config, config
+        if config.slo != before.slo:
+            with self._delivering:
+                self._watch.promise(slo_book(config.slo))
+        if (config.sampling, config.engine, config.gpu) == (before.sampling, before.engine, before.gpu):
+            return
+        self.stop()
+        stopped, self._parts = self.sampler, parts or parts_of(config, self._clock)
+        self.sampler = self._sampler()
+        self.sampler.continue_after(stopped, "the configuration was read anew")
+        self.start()
+
+    def health(self) -> tuple[CollectorHealth, ...]:
+        """How each source fares, for a page of metrics. Safe from any thread."""
+        from exporters.health import CollectorHealth
+
+        offset = self._clock.wall_ns() / 1e9 - self._clock.monotonic()
+        return tuple(
+            CollectorHealth(
+                one.collector,
+                "" if one.source == one.collector else one.source,
+                one.state == "ok",
+                one.seconds,
+                None if one.sampled is None else one.sampled + offset,
+            )
+            for one in self.sampler.status()
+            if one.collector is not None
+        )
+
     def status(self) -> list[SourceStatus]:
         """One line each: host, GPUs, every engine's page, and whatever else has gone wrong."""
         lines = self.sampler.status()
@@ -151,11 +196,16 @@ class LiveSession:
     def _unread_lines(self) -> Iterator[SourceStatus]:
         """Engines that run here and cannot be read, unless somebody named where they can, or they only start."""
         discovery = self._parts.discovery
+        named = {port for url in self._config.engine.urls if (port := urlsplit(url).port) is not None}
         for one in discovery.unread if discovery is not None else ():
-            if not one.starting and one.remedy is not None and not self._named_ports.intersection(one.ports):
+            if not one.starting and one.remedy is not None and not named.intersection(one.ports):
                 yield SourceStatus(f"pid {one.root}", "unread", clean(f"{one.title} {one.reason}; {one.remedy}", 300))
 
     def _deliver(self, interval: Interval) -> None:
+        with self._delivering:
+            self._hand_on(interval)
+
+    def _hand_on(self, interval: Interval) -> None:
         tick = self._label(interval)
         events = self._watch.push(tick)
         if events:
@@ -212,6 +262,10 @@ class LiveFeed:
     def stop(self) -> None:
         if self._session is not None:
             self._session.stop()
+
+    def health(self) -> Sequence[CollectorHealth]:
+        """As the session's; nothing before there is one."""
+        return self._session.health() if self._session is not None else ()
 
     def status(self) -> Sequence[SourceStatus]:
         """The sources that are not well."""
@@ -304,16 +358,24 @@ class _Taken:
         self.tick = tick
 
 
-def _occupants_of(pids: Collection[int]) -> Mapping[int, Occupant]:
-    from collectors.gpu.occupants import Occupants
+def _occupants() -> LookUp:
+    """Looks processes up; what that takes is loaded with the first one."""
+    found: list[Occupants] = []
 
-    return Occupants().look_up(pids)
+    def look_up(pids: Collection[int]) -> Mapping[int, Occupant]:
+        if not found:
+            from collectors.gpu.occupants import Occupants
+
+            found.append(Occupants())
+        return found[0].look_up(pids)
+
+    return look_up
 
 
 def _gpus(config: Config, clock: Clock, nvml: GpuSource | None) -> Gpus:
     """NVML's reader, the configured exporters' pages, and the search for others."""
     reader = nvml or nvml_reader(config)
-    feed = GpuFeed(reader, _occupants_of) if reader is not None else None
+    feed = GpuFeed(reader, _occupants()) if reader is not None else None
     search = PageSearch(clock).look if config.gpu.enabled and config.gpu.discover else None
 
     def make(url: str) -> PageReader:

@@ -36,6 +36,8 @@ class Connection(asyncio.Protocol):
         self._scheduled: asyncio.Handle | None = None
         self._write_paused = False
         self._closing = False
+        self._finishing = False
+        self._has_answered = False
         self.opening: asyncio.Task[None] | None = None
         self.since = now
         self.deadline = math.inf
@@ -80,6 +82,12 @@ class Connection(asyncio.Protocol):
     @property
     def is_open(self) -> bool:
         return self._transport is not None
+
+    def finish(self) -> None:
+        """End after the request that is on its way, which the first of a connection always is."""
+        self._finishing = True
+        if self._has_answered and not self._buffer and not self._is_waiting:
+            self.close()
 
     def close(self) -> None:
         """End after what is already written was sent."""
@@ -172,7 +180,8 @@ class Connection(asyncio.Protocol):
         self._go_on()
 
     def _respond(self, response: Response, request: Request) -> None:
-        keep_alive = request.keep_alive and response.status < 400
+        keep_alive = request.keep_alive and response.status < 400 and not self._finishing
+        self._has_answered = True
         self._await_request()
         self._write(response, keep_alive, with_body=request.method != "HEAD")
         if not keep_alive:

@@ -168,6 +168,13 @@ XID_LAST = Family(
     "seconds",
     (*LABELS["gpu"], "xid"),
 )
+GPU_POD = Family(
+    f"{PREFIX}_gpu_pod",
+    "info",
+    "A Kubernetes container with a process on a GPU; always 1. Only where pod_labels is on.",
+    "",
+    (*LABELS["gpu"], "namespace", "pod", "container", "pod_uid"),
+)
 COLLECTOR_LABELS = ("collector", "endpoint")
 COLLECTOR_SUCCESS = Family(
     f"{PREFIX}_collector_success",
@@ -208,6 +215,6 @@ def families() -> tuple[Family, ...]:
         per_scope = (STATE, INFO, PHASE_SECONDS, LABEL_SECONDS, BOTTLENECK_SECONDS, PHASE_JOULES)
         listed += [mapping[scope] for mapping in per_scope if scope in mapping]
         listed += [PHASE_TOKENS] if scope == "engine" else []
-        listed += [XID_ERRORS, XID_LAST] if scope == "gpu" else []
+        listed += [XID_ERRORS, XID_LAST, GPU_POD] if scope == "gpu" else []
         listed += [family for _, family in FIELDS[scope]]
     return tuple(listed)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import gzip as gzip_format
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from threading import Lock
 
 from collectors.model import HOST, RULE_VERSION, Interval, Tick, engine_entity, gpu_entity
 from collectors.phase.rules import phase_seconds
+from collectors.pods import Pod
 from collectors.readings import EngineReading, GpuReading
 from exporters.accounts import Account, Accounts, is_measured, is_there
 from exporters.exposition import Exposition, label_pairs
@@ -36,7 +37,8 @@ class PrometheusSink:
     """Takes ticks on one thread and gives pages on any.
 
     `split` divides an interval's seconds among the phases. `health` is asked at each rendering for the
-    state of the sources; without it that is derived from the ticks, and durations are missing.
+    state of the sources; without it that is derived from the ticks, and durations are missing. With
+    `pods` the page says which Kubernetes containers use which GPU.
     `clock` is monotonic seconds: when ticks stop coming, readings and counters vanish, because
     nobody could tell them from fresh ones.
     """
@@ -47,8 +49,10 @@ class PrometheusSink:
         *,
         version: str,
         health: Callable[[], Iterable[CollectorHealth]] | None = None,
+        pods: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.pods = pods
         self._lock = Lock()
         self._clock = clock
         self._accounts = Accounts()
@@ -72,6 +76,10 @@ class PrometheusSink:
             self._count(tick)
             self._derived_health.put(tick.interval)
             self._pages.clear()
+
+    def watch(self, health: Callable[[], Iterable[CollectorHealth]]) -> None:
+        """Ask `health` for the state of the sources from now on."""
+        self._health = health
 
     def ready(self) -> bool:
         """Whether an interval was taken in."""
@@ -139,7 +147,17 @@ class PrometheusSink:
     def _state(self, health: tuple[CollectorHealth, ...]) -> PageState:
         if self._stalled:
             health = tuple(replace(one, success=False) for one in health)
-        return PageState(self._build, self._subjects(), health, self._elapsed, self._ledger.settled_until)
+        pods = self._pods() if self.pods and not self._stalled else {}
+        return PageState(self._build, self._subjects(), health, pods, self._elapsed, self._ledger.settled_until)
+
+    def _pods(self) -> Mapping[str, Sequence[Pod]]:
+        """The containers with processes on each GPU that is there, by the labels of its account."""
+        interval = self._interval
+        return {
+            self._accounts.gpu(interval.gpus[uuid]).labels: [one.pod for one in processes if one.pod is not None]
+            for uuid, processes in (interval.gpu_processes.items() if interval is not None else ())
+            if interval is not None and uuid in interval.gpus and is_there(interval.gpus[uuid])
+        }
 
     def _subjects(self) -> Mapping[Scope, list[Subject]]:
         interval = self._interval

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
+from collectors.pods import Pod
 from collectors.readings import EngineReading, FieldSpec, GpuReading, HostReading
 from exporters import families
 from exporters.accounts import Account
 from exporters.exposition import Exposition, Family, HistogramTotal, label_pairs
 from exporters.families import Scope
 from exporters.health import CollectorHealth
+
+_MOST_PODS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +35,15 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class PageState:
-    """Everything a page is rendered from. `elapsed` is the seconds of intervals so far."""
+    """Everything a page is rendered from.
+
+    `pods` has the containers on each GPU by the labels of its account; `elapsed` is the seconds of intervals so far.
+    """
 
     build: str
     subjects: Mapping[Scope, Sequence[Subject]]
     health: Sequence[CollectorHealth] = ()
+    pods: Mapping[str, Sequence[Pod]] = field(default_factory=dict)
     elapsed: float = 0.0
     settled_until: int | None = None
 
@@ -54,6 +62,8 @@ def write_page(page: Exposition, state: PageState) -> None:
         page.write(families.SETTLED_TIMESTAMP, [("", state.settled_until / 1e9)])
     for scope, subjects in state.subjects.items():
         _write_identity(page, scope, subjects)
+        if scope == "gpu":
+            page.write(families.GPU_POD, [(pairs, 1.0) for pairs in _pod_pairs(state.pods)])
         _write_settled(page, scope, [subject.account for subject in subjects if subject.counters])
         measured = [(subject.account, subject.reading) for subject in subjects if subject.reading is not None]
         for spec, family in families.FIELDS[scope]:
@@ -99,6 +109,17 @@ def _write_identity(page: Exposition, scope: Scope, subjects: Sequence[Subject])
 
 def _info_pairs(reading: Any, names: Sequence[str]) -> str:
     return label_pairs((name, _text(getattr(reading, name))) for name in names)
+
+
+def _pod_pairs(pods: Mapping[str, Sequence[Pod]]) -> Iterator[str]:
+    """The label sets of containers, each once, and not more of them than a node can have to do with."""
+    names = families.GPU_POD.labels[-4:]
+    labelled = (
+        f"{gpu},{label_pairs(zip(names, map(_text, (one.namespace, one.name, one.container, one.uid)), strict=True))}"
+        for gpu, containers in pods.items()
+        for one in containers
+    )
+    return islice(dict.fromkeys(labelled), _MOST_PODS)
 
 
 def _text(value: str | tuple[str, ...] | None) -> str:

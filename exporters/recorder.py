@@ -76,6 +76,7 @@ class Recorder:
         self.directory = directory
         self.checkpoint = checkpoint
         self._queue_limit = queue_limit
+        self._reserve_bytes = reserve_bytes
         self._retry_seconds = retry_seconds
         self._beginning = beginning
         self._checkpoint_minute: int | None = None
@@ -98,6 +99,10 @@ class Recorder:
             self._paused = why_not(problem, directory)
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
+
+    def limit(self, *, byte_cap: int, age_cap_seconds: float) -> None:
+        """Other caps than at first; files beyond them go with the next intervals."""
+        self._files.limit(Limits(byte_cap, age_cap_seconds, self._reserve_bytes))
 
     def put(self, tick: Tick) -> None:
         """Hands a tick over. Never waits: when the disk cannot keep up, the oldest waiting tick is dropped."""

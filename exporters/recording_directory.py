@@ -52,8 +52,9 @@ class RecordingDirectory:
     """Writes ticks to the file they belong into. All of it is used from one thread.
 
     A file is left for the next one at UTC midnight, at an eighth of the byte cap, when a new run
-    begins (sequence numbers fall), or when somebody unlinked it. It stays open until the labels of
-    its last intervals have settled, so that every file holds the labels of its own intervals.
+    begins (sequence numbers fall), when intervals become longer or shorter, or when somebody
+    unlinked it. It stays open until the labels of its last intervals have settled, so that every
+    file holds the labels of its own intervals.
 
     Any method may raise sqlite3.Error, OSError or RecordingError; then `abandon` gives up what is
     open, and the next `write` begins with the directory anew. Raises AlreadyRecording when another
@@ -69,6 +70,11 @@ class RecordingDirectory:
         self._file: RecordingFile | None = None
         self._settling: RecordingFile | None = None
         self._swept_minute: int | None = None
+
+    def limit(self, limits: Limits) -> None:
+        """Other limits, from the next tick on. From any thread."""
+        self._limits = limits
+        self._swept_minute = None
 
     def open(self) -> None:
         """Takes the right to record here, and finishes what a killed writer left unfinished."""
@@ -157,8 +163,9 @@ class RecordingDirectory:
 
     def _is_over(self, file: RecordingFile, interval: Interval) -> bool:
         is_another_day = interval.start // _DAY != file.first_start // _DAY
+        is_of_another_length = interval.end - interval.start != file.interval_length
         size = file.bytes
-        return is_another_day or size == 0 or size >= self._limits.file_cap
+        return is_another_day or is_of_another_length or size == 0 or size >= self._limits.file_cap
 
     def _open_file(self, interval: Interval) -> RecordingFile:
         self._origin = replace(self._origin, part=self._origin.part + 1)

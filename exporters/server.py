@@ -12,7 +12,7 @@ import logging
 import math
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Thread, current_thread
 from typing import Any
 
@@ -41,7 +41,9 @@ class MetricsServer:
     """Serves `page(openmetrics, gzip)` on `/metrics`; `/-/ready` is what `ready()` says.
 
     Both are called on the server's event loop and must be quick. `warn` gets one line for each
-    thing a person should know. A server serves once: after `stop` make another.
+    thing a person should do something about, `inform` one for what goes well. A server serves once:
+    after `stop` make another. One that takes the place of another at the same address is given its
+    `listeners`: whoever connects meanwhile is served by either.
     """
 
     def __init__(
@@ -51,14 +53,17 @@ class MetricsServer:
         options: ServerOptions | None = None,
         *,
         warn: Callable[[str], None] | None = None,
+        inform: Callable[[str], None] | None = None,
+        listeners: Sequence[socket.socket] = (),
     ) -> None:
         self._page = page
         self._ready = ready
         self._options = options or ServerOptions()
         self._warn = warn or logging.getLogger(__name__).warning
+        self._inform = inform or logging.getLogger(__name__).info
         self._tls: ssl.SSLContext | None = None
         self._credentials = Credentials()
-        self._sockets: list[socket.socket] = []
+        self._sockets: list[socket.socket] = list(listeners)
         self._address: BoundAddress | None = None
         self._connections: set[Connection] = set()
         self._thread: Thread | None = None
@@ -75,11 +80,15 @@ class MetricsServer:
         if self._address is None:
             self._tls = tls_context(self._options)
             self._credentials = load_credentials(self._options)
-            self._sockets = listen(self._options)
+            self._sockets = self._sockets or listen(self._options)
             host, port = self._sockets[0].getsockname()[:2]
             self._address = BoundAddress(host, port, self._tls is not None, is_loopback(self._sockets))
             self._warn_of_exposure(self._address)
         return self._address
+
+    def listeners(self) -> list[socket.socket]:
+        """Its listening sockets once more, for a server that takes its place. For who called `bind`."""
+        return [listener.dup() for listener in self._sockets]
 
     async def serve(self) -> None:
         """Serve until `stop` is called or the task is cancelled. Raises ServerError as `bind` does."""
@@ -152,8 +161,12 @@ class MetricsServer:
     async def _accept(self, listener: socket.socket, site: Site) -> None:
         loop = asyncio.get_running_loop()
         while True:
+            await _readable(listener)
             try:
-                client, _ = await loop.sock_accept(listener)
+                client, _ = listener.accept()
+                client.setblocking(False)
+            except BlockingIOError:  # another server at this address was quicker
+                continue
             except OSError:  # out of file descriptors: give one back and try again
                 self._drop_one()
                 await asyncio.sleep(_NO_DESCRIPTORS_SECONDS)
@@ -217,11 +230,11 @@ class MetricsServer:
             self._tls = tls
             self._credentials = credentials
             site.renew(credentials)
-            self._warn("certificates and credentials were read anew")
+            self._inform("certificates and credentials were read anew")
 
     async def _close_connections(self) -> None:
         for connection in list(self._connections):
-            connection.close()
+            connection.finish()
         loop = asyncio.get_running_loop()
         patience = loop.time() + _STOP_SECONDS
         while self._connections and loop.time() < patience:
@@ -235,3 +248,14 @@ class MetricsServer:
         for listener in self._sockets:
             listener.close()
         self._sockets = []
+
+
+async def _readable(listener: socket.socket) -> None:
+    """Until somebody waits to be accepted. Nobody is accepted here: who is must not be lost when this is cancelled."""
+    loop = asyncio.get_running_loop()
+    came = asyncio.Event()
+    loop.add_reader(listener, came.set)
+    try:
+        await came.wait()
+    finally:
+        loop.remove_reader(listener)

@@ -29,11 +29,12 @@ class Answer:
 
 @dataclass
 class Served:
-    """A running server with what it was asked for and what it warned of."""
+    """A running server with what it was asked for, what it warned of and what it told."""
 
     address: BoundAddress
     warnings: list[str]
     asked: list[tuple[bool, bool]] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
 
 
 @contextlib.contextmanager
@@ -47,10 +48,11 @@ def serving(*, ready: bool = True, page: Any = None, **options: Any) -> Iterator
 
     warnings: list[str] = []
     chosen = ServerOptions(**{"port": 0, **options})
-    server = MetricsServer(page or default_page, lambda: ready, chosen, warn=warnings.append)
+    told: list[str] = []
+    server = MetricsServer(page or default_page, lambda: ready, chosen, warn=warnings.append, inform=told.append)
     address = server.start_in_thread()
     try:
-        yield Served(address, warnings, asked)
+        yield Served(address, warnings, asked, told)
     finally:
         server.stop()
 

@@ -234,7 +234,7 @@ def test_export_serves_records_and_ends_when_told(tmp_path: Path) -> None:
     with running("export", "--listen", "127.0.0.1:0", "--record", str(tmp_path / "rec")) as process:
         assert process.stderr is not None
         told = [process.stderr.readline(), process.stderr.readline()]
-        url = next(line.split()[1] for line in told if line.startswith("serving "))
+        url = next(line.split()[-1] for line in told if " serving " in line)
         file = wait_for_intervals(tmp_path / "rec", 2)
         with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
             text = answer.read().decode()

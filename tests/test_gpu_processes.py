@@ -132,5 +132,6 @@ def test_the_document_lists_processes_where_somebody_looked(carried: bool) -> No
             1, 0, 1, 1.0, gpus=interval.gpus, gpu_processes={"a": (GpuProcess(7, "python", "me", 3.0, "python x"),)}
         )
     (gpu,) = document(Tick(interval))["gpus"]
-    listed = [{"pid": 7, "name": "python", "user": "me", "memory_bytes": 3.0, "command": "python x", "engine": None}]
+    listed = [{"pid": 7, "name": "python", "user": "me", "memory_bytes": 3.0, "command": "python x", "engine": None,
+               "pod": None}]  # fmt: skip
     assert gpu["processes"] == (listed if carried else None)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from collectors.model import BOTTLENECK_NAMES, PHASE_LABELS, Gap
+from collectors.model import BOTTLENECK_NAMES, PHASE_LABELS, Gap, GpuProcess
+from collectors.pods import Pod
 from collectors.readings import EngineReading, GpuReading, HostReading, field_specs
 from exporters.families import families
 from exporters.health import CollectorHealth
@@ -41,6 +42,10 @@ def full_interval(sequence=1):
     gpus = [full(GpuReading, uuid=f"GPU-{index}", index=index) for index in range(2)]
     engines = [full(EngineReading, endpoint=ENDPOINT, engine_index="0", engine="vllm")]
     return interval(sequence, gpus, engines, full(HostReading))
+
+
+def in_pod(pid: int, name: str | None, container: str = "server") -> GpuProcess:
+    return GpuProcess(pid, pod=Pod("c" * 64, "the-uid", name, name and "team", name and container))
 
 
 def full_sink() -> PrometheusSink:
@@ -71,8 +76,8 @@ def test_every_gauge_amount_and_histogram_of_a_full_reading_is_on_the_page():
 
 def test_the_page_has_only_families_of_the_catalogue_and_all_of_them():
     health = [CollectorHealth("host", "", True, 0.01, 1.0)]
-    exporter = sink(health=lambda: health)
-    exporter.put(settle_all(full_interval()))
+    exporter = sink(health=lambda: health, pods=True)
+    exporter.put(settle_all(replace(full_interval(), gpu_processes={"GPU-0": (in_pod(7, "vllm-0"),)})))
     on_page = {family.name for family in parse_openmetrics(exporter.page(True, False).decode())}
     assert on_page == {family.name for family in families()}
 
@@ -291,3 +296,42 @@ def test_when_ticks_stop_coming_readings_vanish_and_sources_fail():
     assert value(samples, "phasetop_gpu_state", gpu="0", state="stale") == 1.0
     exporter.put(settle_all(full_interval(2)))
     assert "phasetop_gpu_power_watts" in names(read(exporter))
+
+
+def pods_on(exporter: PrometheusSink) -> list[dict[str, str]]:
+    return [dict(labels) for name, labels in read(exporter) if name == "phasetop_gpu_pod_info"]
+
+
+def test_pods_are_told_where_that_is_asked_for_and_each_once():
+    processes = {"GPU-0": (in_pod(7, "vllm-0"), in_pod(8, "vllm-0"), GpuProcess(9)), "GPU-9": (in_pod(7, "gone"),)}
+    taken = settle_all(replace(interval(1, [gpu(0)]), gpu_processes=processes))
+    quiet, asked = sink(), sink(pods=True)
+    quiet.put(taken)
+    asked.put(taken)
+    assert pods_on(quiet) == []
+    assert pods_on(asked) == [
+        {"gpu": "0", "uuid": "GPU-0", "namespace": "team", "pod": "vllm-0", "container": "server", "pod_uid": "the-uid"}
+    ]
+
+
+def test_a_pod_without_names_has_its_uid_and_the_number_of_pods_is_bounded():
+    nameless = settle_all(replace(interval(1, [gpu(0)]), gpu_processes={"GPU-0": (in_pod(7, None),)}))
+    exporter = sink(pods=True)
+    exporter.put(nameless)
+    assert [(one["pod"], one["pod_uid"]) for one in pods_on(exporter)] == [("", "the-uid")]
+    many = tuple(in_pod(number, f"pod-{number}") for number in range(1000))
+    exporter.put(settle_all(replace(interval(2, [gpu(0)]), gpu_processes={"GPU-0": many})))
+    assert len(pods_on(exporter)) == 256
+
+
+def test_the_page_of_a_large_machine_stays_as_large_as_that_of_a_small_one():
+    def samples(cpus: int) -> int:
+        per_cpu = {spec.name: tuple([0.5] * cpus) for spec in field_specs(HostReading) if spec.kind == "list"}
+        assert per_cpu
+        exporter = sink()
+        gpus = [full(GpuReading, uuid=f"GPU-{index}", index=index) for index in range(8)]
+        exporter.put(settle_all(interval(1, gpus, [], replace(full(HostReading), **per_cpu))))
+        return len(read(exporter))
+
+    assert samples(256) == samples(2)
+    assert samples(256) < 1000

@@ -22,7 +22,7 @@ PATIENCE = 10.0
 def told(served: Served, text: str, times: int = 1) -> bool:
     """Whether the server has said something so often, waited for."""
     deadline = time.monotonic() + PATIENCE
-    while sum(text in warning for warning in served.warnings) < times:
+    while sum(text in line for line in (*served.warnings, *served.told)) < times:
         if time.monotonic() > deadline:
             return False
         time.sleep(0.01)

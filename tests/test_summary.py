@@ -1,11 +1,9 @@
-"""What `phasetop once` prints, and what a daemon tells its log."""
+"""What `phasetop once` prints."""
 
 from __future__ import annotations
 
 from collectors.model import HOST, Bottleneck, Gap, Interval, Label, Phase, Tick, engine_entity, gpu_entity
 from collectors.readings import EngineReading, GpuReading, HostReading
-from collectors.sources import SourceStatus
-from dashboard.commands.outputs import Narrator
 from dashboard.summary import summary
 
 BUSY = Label(
@@ -62,21 +60,3 @@ def test_gpus_that_could_give_more_say_why_in_one_line_for_each_reason() -> None
 
 def test_without_anything_known_a_dash_stands_for_the_phase() -> None:
     assert printed(Tick(Interval(1, 0, 1_000_000_000, 1.0)))[1:] == ["phase     -"]
-
-
-def test_a_source_is_told_of_when_its_state_changes_and_not_while_it_stays() -> None:
-    told: list[str] = []
-    now: list[SourceStatus] = []
-    narrator = Narrator(lambda: now, told.append)
-    for state, reason in [
-        ("stale", "not read yet"),
-        ("ok", None),
-        ("stale", "slow"),
-        ("down", "connection refused"),
-        ("down", "connection refused, again"),
-        ("stale", "slow"),
-        ("ok", None),
-    ]:
-        now[:] = [SourceStatus("http://e/metrics", state, reason)]
-        narrator.look()
-    assert told == ["http://e/metrics: connection refused", "http://e/metrics: ok"]

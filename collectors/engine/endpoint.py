@@ -85,6 +85,7 @@ class Endpoint:
         self._background: Background[_Arrival] = Background(f"engine {self.url}", self._read)
         self._used: dict[Key, EngineSnapshot] = {}
         self._asked: float | None = None
+        self._sampled: float | None = None
         self._failures = 0
         self._not_before = float("-inf")
         self._new_process = False
@@ -151,7 +152,8 @@ class Endpoint:
         return readings, Gap(self.url, self._reason) if self._reason else None
 
     def status(self) -> SourceStatus:
-        return SourceStatus(self.url, self._state if self._reason else "ok", self._reason)
+        state = self._state if self._reason else "ok"
+        return SourceStatus(self.url, state, self._reason, "engine", self._background.seconds, self._sampled)
 
     def _read(self) -> _Arrival:
         try:
@@ -182,6 +184,7 @@ class Endpoint:
             return ()
         self._problem = arrival.problem
         if arrival.problem is None:
+            self._sampled = max(one.arrived for one in arrival.found)
             self._failures = 0
             self._not_before = float("-inf")
             self._forget(arrival.found)

@@ -98,8 +98,18 @@ class GpuFeed:
         )
 
     def status(self) -> Sequence[SourceStatus]:
-        trouble = self._reader.status
-        return (SourceStatus(NAME, "ok" if trouble is None else "missing", trouble),)
+        trouble, seen = self._reader.status, self._seen
+        return (
+            SourceStatus(
+                NAME,
+                "ok" if trouble is None else "missing",
+                trouble,
+                # A machine without the driver has no GPUs that could fail to be read.
+                None if seen is None and (trouble or "").endswith("not found") else "gpu",
+                seen.ended - seen.started if seen is not None else None,
+                seen.started if seen is not None else None,
+            ),
+        )
 
     def stop(self) -> None:
         self._reader.stop()
@@ -119,7 +129,7 @@ class GpuFeed:
             for uuid in uuids:
                 process = GpuProcess(pid, memory_bytes=sample.process_memory.get((pid, uuid)))
                 if who is not None:
-                    process = replace(process, name=who.name, user=who.user, command=who.command)
+                    process = replace(process, name=who.name, user=who.user, command=who.command, pod=who.pod)
                 on.setdefault(uuid, []).append(process)
         return {uuid: tuple(sorted(some, key=lambda one: -(one.memory_bytes or 0.0))) for uuid, some in on.items()}
 

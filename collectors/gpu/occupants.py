@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from collectors import procfs
+from collectors.pods import Pod, Pods
 from collectors.text import clean, masked
 
 _MACHINES_OWN_NAMESPACE = 0xEFFFFFFC
@@ -30,6 +31,8 @@ class Occupant:
     user: str | None = None
     command: str | None = None
     """The command line, secrets masked."""
+    pod: Pod | None = None
+    """The Kubernetes pod it runs in."""
 
 
 def is_machines_own_namespace(proc: str = "/proc") -> bool:
@@ -43,9 +46,16 @@ def is_machines_own_namespace(proc: str = "/proc") -> bool:
 class Occupants:
     """Looks processes up. May block where a process hangs in the kernel, so not for a thread in a hurry."""
 
-    def __init__(self, proc: str = "/proc", *, trusts_numbers: Callable[[], bool] = is_machines_own_namespace) -> None:
+    def __init__(
+        self,
+        proc: str = "/proc",
+        *,
+        trusts_numbers: Callable[[], bool] = is_machines_own_namespace,
+        pods: Pods | None = None,
+    ) -> None:
         self._proc = proc
         self._trusts_numbers = trusts_numbers
+        self._pods = pods or Pods(proc)
 
     def look_up(self, pids: Collection[int]) -> Mapping[int, Occupant]:
         """What is known of each; a process that cannot be seen is an Occupant without anything."""
@@ -62,6 +72,7 @@ class Occupants:
             name=clean(name.strip(), 64) or None,
             user=self._user(folder),
             command=masked(" ".join(arguments), _SHOWN) or None,
+            pod=self._pods.of(pid),
         )
 
     def _user(self, folder: str) -> str | None:

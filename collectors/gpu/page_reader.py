@@ -49,6 +49,7 @@ class PageReader:
         self._timeout = timeout
         self._background: Background[_Arrival] = Background(f"gpu page {fetcher.url}", self._read)
         self._asked: float | None = None
+        self._sampled: float | None = None
         self._not_before = float("-inf")
         self._failures = 0
         self._state = "stale"
@@ -91,7 +92,8 @@ class PageReader:
         return readings, Gap(self.url, self._reason) if self._reason else None
 
     def status(self) -> SourceStatus:
-        return SourceStatus(self.url, self._state if self._reason else "ok", self._reason)
+        state = self._state if self._reason else "ok"
+        return SourceStatus(self.url, state, self._reason, "gpu", self._background.seconds, self._sampled)
 
     def _pause(self) -> float:
         known = self.page.interval or 0.0
@@ -110,6 +112,7 @@ class PageReader:
             problem = PageProblem("blocked", "its page holds no metrics of a known GPU exporter")
         if problem is None:
             self._failures, self._not_before = 0, float("-inf")
+            self._sampled = arrival.arrived
             self._state, self._reason = "ok", None
             return
         self._failures += 1

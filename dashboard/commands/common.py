@@ -1,20 +1,16 @@
-"""What several commands share: how they fail, the flags that set configuration, and how they stop."""
+"""What several commands share: how they fail, and the flags that set configuration."""
 
 from __future__ import annotations
 
 import argparse
 import gc
 import os
-import select
-import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from collectors.replay import Recording
     from dashboard.config import ConfigError, Loaded
 
@@ -50,6 +46,10 @@ def sampling_arguments(parser: argparse.ArgumentParser) -> None:
     config_argument(parser)
 
 
+def log_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--log-format", metavar="text|json", help="how standard error is written, text by default")
+
+
 def gpu_page_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gpu-page",
@@ -66,6 +66,7 @@ _FLAGS: Mapping[str, tuple[str, str, bool | None]] = {
     "gpu_page": ("--gpu-page", "gpu.pages", None),
     "record": ("--record", "record.directory", None),
     "listen": ("--listen", "server.listen", None),
+    "log_format": ("--log-format", "log.format", None),
     "ascii": ("--ascii", "tui.ascii", True),
     "no_mouse": ("--no-mouse", "tui.mouse", False),
 }
@@ -110,26 +111,3 @@ def all_is_loaded() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(700, 10, 10)  # Python's own
-
-
-class StopSignals:
-    """Turns SIGINT, SIGTERM and SIGHUP into something a main thread can wait for.
-
-    The second signal of a kind ends the process at once. A signal that was ignored when we started
-    (`nohup`, a background job) stays ignored. A handler must not touch a lock the main thread may
-    hold, so it writes to a pipe.
-    """
-
-    def __init__(self) -> None:
-        self._read, self._write = os.pipe()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._note)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        os.write(self._write, b"x")
-
-    def wait(self, seconds: float | None = None) -> bool:
-        """Wait for a signal, for at most `seconds`; True when one has come."""
-        return bool(select.select([self._read], [], [], seconds)[0])
