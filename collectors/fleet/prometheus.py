@@ -1,0 +1,183 @@
+"""The fleet as a Prometheus tells it: one look a refresh, by half a dozen queries.
+
+What cannot be had this time stands as it was, with its age told; the next look tries again.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from collectors.fleet import queries
+from collectors.fleet.heat import HeatMap, Span
+from collectors.fleet.model import Snapshot
+from collectors.fleet.queries import (
+    RULE_WINDOW,
+    Figure,
+    Target,
+    groups,
+    identity,
+    query_of,
+    rules_present,
+    scrapes_in_window,
+    target_labels,
+)
+from collectors.fleet.tables import Identity, Numbers, identities, node_name, nodes_of, numbers_of
+from collectors.promql import IN_FLIGHT, PromClient, PromProblem, Vector
+
+_SELDOM = 60.0
+"""Seconds between two questions for models, roles and labels."""
+_RULES_AGAIN = 300.0
+_RULE_LOOKBACK = 150.0
+"""Rules are evaluated once a minute where nobody says otherwise: their samples may be so old."""
+_USUAL_SCRAPE = 15.0
+
+
+@dataclass(slots=True)
+class _Kept:
+    numbers: Numbers
+    at: float
+
+
+class PrometheusFleet:
+    """Looks at the fleet again and again. `look` is for one thread; `close` for any."""
+
+    def __init__(self, client: PromClient, target: Target, *, wall: Callable[[], float] = time.time) -> None:
+        self.client = client
+        self.target = target
+        self._wall = wall
+        self._groups = groups(target)
+        self._pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="promql")
+        self._kept: dict[str, _Kept] = {}
+        self._identities: dict[str, Identity] = {}
+        self._identified = self._rules_asked = -math.inf
+        self._rules: frozenset[str] = frozenset()
+        self._last_seen: dict[str, float] = {}
+        self.scrape_interval = _USUAL_SCRAPE
+        """Seconds between two scrapes, as seen."""
+
+    has_past = True
+
+    def heat(self, heat: HeatMap, span: Span) -> None:
+        """Fills columns by one range query. Raises PromProblem."""
+        step = heat.step
+        window = max(step, 2.5 * self.scrape_interval)
+        found = self.client.query_range(
+            queries.heat(self.target, window), (span.first + 1) * step, (span.last + 1) * step, step
+        )
+        columns: dict[int, dict[str, int]] = {index: {} for index in range(span.first, span.last + 1)}
+        for labels, points in found.series:
+            name = node_name(labels, self.target)
+            for moment, number in points:
+                column = columns.get(round(moment / step) - 1)
+                if column is not None:
+                    column[name] = max(0, min(99_999_999, round(number)))
+        for index, cells in columns.items():
+            heat.put(index, cells)
+
+    def key_of(self, name: str) -> tuple[str, ...]:
+        """The values of the labels that name a node."""
+        known = self._identities.get(name)
+        return known.key if known is not None and known.key else (name,)
+
+    def close(self) -> None:
+        self.client.close()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def look(self, at: float | None = None) -> Snapshot:
+        """The fleet now, or at a moment (seconds since 1970).
+
+        Raises PromProblem when nothing could be had and nothing is known from before, or, of a moment
+        in the past, when anything could not be had.
+        """
+        began, asked = time.monotonic(), self.client.queries
+        problems: list[str] = []
+        self._learn(at, problems)
+        answers, failed = self._asked(at)
+        read = [vector.samples_read for vector in answers.values()]
+        warnings = tuple(dict.fromkeys(line for vector in answers.values() for line in vector.warnings))
+        now = self._wall()
+        kept = self._kept if at is None else {}
+        for name, vector in answers.items():
+            kept[name] = _Kept(numbers_of(vector, self.target), now)
+        if failed and (at is not None or "health" not in kept):
+            raise next(iter(failed.values()))
+        problems += _told(failed, kept, now)
+        numbers: Numbers = {}
+        for one in kept.values():
+            numbers.update(one.numbers)
+        if at is None and "health" in answers:
+            for name in numbers.get("up", {}).get("", {}):
+                self._last_seen[name] = now
+        known = self._last_seen if at is None else {}
+        return Snapshot(
+            at=(kept["health"].at if at is None else at),
+            nodes=nodes_of(numbers, self._identities, known, now),
+            warnings=warnings,
+            problems=tuple(problems),
+            took=time.monotonic() - began,
+            queries=self.client.queries - asked,
+            samples_read=sum(one or 0 for one in read) if any(one is not None for one in read) else None,
+            uses_rules=bool(self._rules),
+        )
+
+    def _asked(self, at: float | None) -> tuple[dict[str, Vector], dict[str, PromProblem]]:
+        waiting = {name: self._pool.submit(self._one, figures, at) for name, figures in self._groups.items()}
+        return _gathered(waiting)
+
+    def _one(self, figures: Sequence[Figure], at: float | None) -> Vector:
+        """Rules are old by the time between two evaluations, so that a query which uses one looks back further."""
+        rules = self._rules
+        lookback = _RULE_LOOKBACK if any(one.uses(rules) for one in figures) else None
+        return self.client.query(query_of(figures, self.target, rules), at=at, lookback=lookback)
+
+    def _learn(self, at: float | None, problems: list[str]) -> None:
+        """What changes seldom: which rules there are, what the nodes are, how often they are scraped."""
+        now = time.monotonic()
+        waiting: dict[str, Future[Vector]] = {}
+        if now - self._rules_asked >= _RULES_AGAIN and self.target.window == RULE_WINDOW:
+            waiting["rules"] = self._pool.submit(
+                self.client.query, rules_present(self.target), at=at, lookback=_RULE_LOOKBACK
+            )
+        if now - self._identified >= _SELDOM or at is not None:
+            waiting["models and roles"] = self._pool.submit(self.client.query, identity(self.target), at=at)
+            waiting["labels"] = self._pool.submit(self.client.query, target_labels(self.target), at=at)
+            waiting["scrapes"] = self._pool.submit(self.client.query, scrapes_in_window(self.target), at=at)
+        answers, failed = _gathered(waiting)
+        if "rules" in answers:
+            self._rules = frozenset(labels.get("__name__", "") for labels, _ in answers["rules"].samples)
+            self._rules_asked = now
+        if "models and roles" in answers and "labels" in answers:
+            self._identities = identities(answers["models and roles"].samples, answers["labels"].samples, self.target)
+            self._identified = now if at is None else -math.inf
+        scrapes = [value for _, value in answers["scrapes"].samples] if "scrapes" in answers else []
+        if scrapes and scrapes[0] >= 1:
+            self.scrape_interval = max(1.0, RULE_WINDOW / scrapes[0])
+        problems += [f"{name}: {problem.reason}" for name, problem in failed.items()]
+
+
+def _gathered(waiting: dict[str, Future[Vector]]) -> tuple[dict[str, Vector], dict[str, PromProblem]]:
+    answers: dict[str, Vector] = {}
+    failed: dict[str, PromProblem] = {}
+    for name, future in waiting.items():
+        try:
+            answers[name] = future.result()
+        except PromProblem as problem:
+            failed[name] = problem
+    return answers, failed
+
+
+def _told(failed: dict[str, PromProblem], kept: dict[str, _Kept], now: float) -> list[str]:
+    """A line for each reason, with what it keeps from being seen and how old what stands there is."""
+    by_reason: dict[str, list[str]] = {}
+    for name, problem in failed.items():
+        by_reason.setdefault(problem.reason, []).append(name)
+    lines = []
+    for reason, names in by_reason.items():
+        ages = [now - kept[name].at for name in names if name in kept]
+        what = "everything" if len(names) == len(kept) and len(names) > 1 else ", ".join(names)
+        lines.append(f"{what}: {reason}" + (f"; shown as {max(ages):.0f} s ago" if ages else "; not shown"))
+    return lines
