@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from collectors.engine.scrape import CONNECT_SECONDS, PageProblem, is_loopback, trust_of
 from collectors.engine.scrape_problems import in_front, problem_of
+from collectors.httpx_alone import load_httpx
 from collectors.text import clean, masked
 
 if TYPE_CHECKING:
@@ -202,6 +203,7 @@ class PromClient:
         return PromProblem("busy", f"{what} ({status}{by}); next try in {math.ceil(wait)} s", wait=wait)
 
     def _posted(self, url: str, form: Mapping[str, str], deadline: float) -> tuple[int, Mapping[str, str], bytes]:
+        load_httpx()
         import httpx
 
         with self._told(url):

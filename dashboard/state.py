@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
 KEEP_SECONDS = 3600.0
 MAX_ROWS = 14_400
-RECENT_TICKS = 90
-"""Full ticks kept as objects, about 20 kB each with 8 GPUs. Labels settle within 10 s."""
-PACKED_TICKS = 20
+RECENT_TICKS = 64
+"""Full ticks kept as objects, about 50 kB each with 8 GPUs: the minute that panels look back over. Labels settle
+within 10 s."""
+PACKED_TICKS = 10
 """Ticks in one packed chunk: 0.6 kB each with 8 GPUs and 2 engines, unpacked in 0.7 ms each."""
 ARCHIVE_BYTES = 3 << 20
-_UNPACKED_CHUNKS = 6
+_UNPACKED_CHUNKS = 8
 _MAX_EVENTS = 500
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from collectors.engine.catalog import Alternative, Engine, Moves, Row, Selector, locate
 from collectors.engine.page import Series
@@ -28,6 +28,7 @@ class Layout:
     """A page's series of one rank by the names the engine's table uses. The same as long as the page has the same."""
 
     by_name: Mapping[str, Sequence[Series]]
+    _buckets: dict[tuple[str, float], Buckets | None] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(cls, engine: Engine, series: Iterable[Series]) -> Layout:
@@ -41,6 +42,27 @@ class Layout:
     def matching(self, selector: Selector) -> Sequence[Series]:
         named = self.by_name.get(selector.name, ())
         return named if selector.label is None else [one for one in named if selector.matches(one.labels)]
+
+    def buckets(self, name: str, scale: float) -> Buckets | None:
+        """The buckets of a histogram, which are read off their labels once; None unless the last holds everything."""
+        key = (name, scale)
+        if key not in self._buckets:
+            by_bound = _by_bound(self.by_name[f"{name}_bucket"])
+            self._buckets[key] = None if by_bound is None else Buckets.of(by_bound, scale)
+        return self._buckets[key]
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """Finite upper bounds in seconds, ascending, and the series of each bucket, the endless one last."""
+
+    bounds: tuple[float, ...]
+    series: tuple[Sequence[Series], ...]
+
+    @classmethod
+    def of(cls, by_bound: Sequence[tuple[float, Sequence[Series]]], scale: float) -> Buckets:
+        bounds = tuple([bound if scale == 1.0 else bound * scale for bound, _ in by_bound[:-1]])
+        return cls(bounds, tuple([series for _, series in by_bound]))
 
 
 def _first_replicas(engine: Engine, series: list[Series]) -> list[Series]:
@@ -184,26 +206,24 @@ class Figures:
         """Observations since the page before, in seconds."""
         for alternative in row.alternatives:
             name = alternative.selectors[0].name
-            buckets = self._layout.by_name.get(f"{name}_bucket")
-            if buckets:
-                return self._histogram(name, buckets, before, alternative.scale)
+            if self._layout.by_name.get(f"{name}_bucket"):
+                return self._histogram(name, before, alternative.scale)
         return None
 
-    def _histogram(self, name: str, buckets: Sequence[Series], before: Figures, scale: float) -> Histogram | None:
+    def _histogram(self, name: str, before: Figures, scale: float) -> Histogram | None:
         total = self._change(self._layout.by_name.get(f"{name}_sum", ()), before)
-        by_bound = _by_bound(buckets)
-        if total is None or by_bound is None:
+        buckets = self._layout.buckets(name, scale)
+        if total is None or buckets is None:
             return None
         counts: list[int] = []
         below = 0.0
-        for _, series in by_bound:
+        for series in buckets.series:
             reached = self._change(series, before)
             if reached is None or reached < below:
                 return None
             counts.append(round(reached - below))
             below = reached
-        bounds = tuple(bound if scale == 1.0 else bound * scale for bound, _ in by_bound[:-1])
-        return Histogram(bounds, tuple(counts), total * scale)
+        return Histogram(buckets.bounds, tuple(counts), total * scale)
 
 
 def _by_bound(buckets: Iterable[Series]) -> list[tuple[float, list[Series]]] | None:

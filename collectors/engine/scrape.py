@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urljoin, urlsplit
 
 from collectors.engine.scrape_problems import PageProblem, problem_of, refusal
+from collectors.httpx_alone import load_httpx
 
 if TYPE_CHECKING:
     import ssl
@@ -110,6 +111,7 @@ class Fetcher:
             raise PageProblem("blocked", "answers with something that is not JSON") from error
 
     def _fetched(self, checked: Callable[[str], str]) -> Page:
+        load_httpx()
         import httpx
 
         reused = self._answered > 0
@@ -245,6 +247,7 @@ class Fetcher:
         return connection
 
     def _new_transport(self) -> httpx.BaseTransport:
+        load_httpx()
         import httpx
 
         return httpx.HTTPTransport(

@@ -129,7 +129,11 @@ def reading_of(
         memory_share=_number(values.get("memory_share")),
         compute_share=_number(values.get("compute_share")),
     )
-    known: dict[str, Any] = {name: None if (value := values.get(name)) is None else _number(value) for name in _NUMBERS}
+    known: dict[str, Any] = {}
+    for field_name in _NUMBERS:
+        value = values.get(field_name)
+        is_plain = value is None or (type(value) is float and -math.inf < value < math.inf)  # as nearly all are
+        known[field_name] = value if is_plain else _number(value)
     known["dram_peak_bytes_per_second"] = peak.dram
     known["tensor_peak_flops_per_second"] = peak.tensor
     return GpuReading(
