@@ -6,7 +6,9 @@ message queue never holds more than one.
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import os
 import sys
 import threading
 import time
@@ -17,11 +19,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import App
 from textual.binding import BindingsMap, BindingType
+from textual.events import CursorPosition
 from textual.message import Message
 
 from collectors.slo import SloBook
 from dashboard.desk import NOTICE_SECONDS, Desk
+from dashboard.driver import waiting
 from dashboard.format import clock
+from dashboard.pace import QUESTION, Pace, takes_more
 from dashboard.palette import ColorMode, color_mode, palette, shows_unicode
 from dashboard.past import FindPast
 from dashboard.screens.base import Dashboard
@@ -34,10 +39,14 @@ from dashboard.widgets.axis import Pointed, Wheeled
 from dashboard.widgets.scrubber import Sought
 
 if TYPE_CHECKING:
+    from textual.driver import Driver
+
     from collectors.model import Event
 
 _STOP_SECONDS = 1.0
 """How long leaving waits for the feed; what hangs is left to die with the process."""
+_ANSWER_SECONDS = 0.4
+"""How long leaving waits for the terminal's last answer."""
 _RETRY_SECONDS = 0.1
 """When the terminal has not taken the last frames yet, the next one is tried again so much later."""
 
@@ -85,7 +94,7 @@ class PhasetopApp(App[None]):
         self._note = note
         mode = colors or color_mode(self.console.color_system, no_color=self.no_color)
         # Textual draws on standard error; in a locale that cannot encode blocks they would arrive as escapes.
-        ascii = ascii or not shows_unicode(getattr(sys.__stderr__, "encoding", None))
+        ascii = ascii or not shows_unicode(getattr(sys.__stderr__, "encoding", None), os.environ)
         self.desk = Desk(
             feed, palette(mode, ascii=ascii, theme=self._theme), host_name=title_host, zone=zone, interval=interval,
             now=now, slo=slo, past=past,
@@ -101,7 +110,12 @@ class PhasetopApp(App[None]):
             self.desk.recall_step(self._left.step)
         self._behind = False
         self._looked_at: str | None = None
+        self._pace = Pace()
         self._dashboards: dict[str, Dashboard] = {}
+
+    def get_driver_class(self) -> type[Driver]:
+        """One that sleeps until there are keys."""
+        return waiting(super().get_driver_class())
 
     def get_default_screen(self) -> Dashboard:
         """The one looked at last, else the Overview; a blank screen below it would cost a frame."""
@@ -174,12 +188,13 @@ class PhasetopApp(App[None]):
         """Paints what changed; frames that a slow line cannot take are skipped, keys never are."""
         if self._behind:
             return
-        if self._frames_waiting():
+        if self._is_slow():
             self._behind = True
             self.set_timer(_RETRY_SECONDS, self._catch_up)
             return
         for screen in self._shown():
             screen.present()
+        self.call_after_refresh(self._ask)
 
     def _catch_up(self) -> None:
         self._behind = False
@@ -189,10 +204,20 @@ class PhasetopApp(App[None]):
         """The one that is seen, perhaps under the help; the others are drawn when they come back."""
         return [screen for screen in self.screen_stack if isinstance(screen, Dashboard)][-1:]
 
-    def _frames_waiting(self) -> int:
-        """Frames that wait behind one the terminal is still taking."""
-        queue = getattr(getattr(self._driver, "_writer_thread", None), "_queue", None)
-        return 0 if queue is None else int(queue.qsize())
+    def _is_slow(self) -> bool:
+        """Whether frames are still on their way to the terminal."""
+        writer = getattr(self._driver, "_writer_thread", None)
+        if writer is None:
+            return False
+        return self._pace.is_open or writer._queue.qsize() > 0 or not takes_more(writer.fileno())
+
+    def _ask(self) -> None:
+        """Asks the terminal to say when it has drawn what was sent."""
+        if self._driver is not None and not self.is_headless and self._pace.ask():
+            self._driver.write(QUESTION)
+
+    def on_cursor_position(self, event: CursorPosition) -> None:
+        self._pace.answered()
 
     def action_show(self, name: str) -> None:
         """Another screen, on the same moment."""
@@ -368,4 +393,8 @@ class PhasetopApp(App[None]):
         self.set_timer(NOTICE_SECONDS + 0.1, self._present)
 
     async def action_quit(self) -> None:
+        """At once; but an answer that is on its way would be typed into the shell."""
+        deadline = time.monotonic() + _ANSWER_SECONDS
+        while self._pace.is_open and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
         self.exit()

@@ -7,6 +7,7 @@ glyphs of their own.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -240,9 +241,29 @@ def palette(mode: ColorMode = "truecolor", *, ascii: bool = False, theme: Theme 
     )
 
 
-def shows_unicode(encoding: str | None) -> bool:
-    """Whether block glyphs written to a stream of that encoding arrive as they are."""
-    return encoding is None or encoding.lower().replace("-", "").startswith("utf")
+_PLAIN_TERMINALS = ("linux", "vt52", "vt100", "vt102", "vt220", "ansi", "cons25")
+"""Whose fonts have few blocks or none."""
+
+
+def shows_unicode(encoding: str | None, environment: Mapping[str, str]) -> bool:
+    """Whether block glyphs written to a stream of that encoding arrive as they are, and are seen.
+
+    A locale that is named and is not UTF-8 says that they are not, also where Python writes UTF-8 all
+    the same; in containers none is named, and their terminals do show them.
+    """
+    if encoding is not None and not _is_utf8(encoding):
+        return False
+    if environment.get("TERM") in _PLAIN_TERMINALS:
+        return False
+    kind, language = environment.get("LC_CTYPE", ""), environment.get("LANG", "")
+    if kind == "C.UTF-8" and language and not _is_utf8(language.rpartition(".")[2]):
+        kind = ""  # Python puts it there itself in a C locale, and in one that is not installed
+    locale = environment.get("LC_ALL") or kind or language
+    return not locale or _is_utf8(locale.rpartition(".")[2])
+
+
+def _is_utf8(name: str) -> bool:
+    return name.lower().replace("-", "").startswith("utf8")
 
 
 def color_mode(color_system: str | None, *, no_color: bool) -> ColorMode:

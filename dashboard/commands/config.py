@@ -1,4 +1,4 @@
-"""`phasetop config check|show|path|hash`."""
+"""`phasetop config check|show|path|keys|hash`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from dashboard.config_schema import KINDS, SECTIONS
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action",
-        choices=("check", "show", "path", "hash"),
+        choices=("check", "show", "path", "keys", "hash"),
         help="check: say all that is wrong; show: what is in force and who set it; path: which files are read; "
+        "keys: what the screens' keys do, by the names for [tui.keys]; "
         "hash: ask for a password and print its hash for server.basic_auth_file",
     )
     config_argument(parser)
@@ -28,6 +29,8 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "hash":
         return _hash()
     loaded = configuration(args)
+    if args.action == "keys":
+        return _keys(loaded)
     return _check(loaded) if args.action == "check" else _show(loaded)
 
 
@@ -53,7 +56,34 @@ def _hash() -> int:
     return 0
 
 
+def _keys(loaded: Loaded) -> int:
+    """Every name with the keys that are in force, and what they do."""
+    from dashboard.commands.screen import check_keys
+    from dashboard.keymap import contexts, remapped
+
+    check_keys(loaded)
+    known: dict[str, str] = {}
+    for _, bindings in contexts():
+        words = ""
+        for binding in remapped(bindings, loaded.config.tui.keys):
+            words = binding.tooltip or binding.description or words
+            if binding.id:
+                known.setdefault(binding.id, f"{binding.id:<20} {_typed(binding.key):<14} {words}")
+    print("\n".join(line for _, line in sorted(known.items())))
+    return 0
+
+
+def _typed(keys: str) -> str:
+    """Keys as they are typed, and as the configuration takes them."""
+    from dashboard.keymap import CHARACTERS
+
+    return "  ".join(CHARACTERS.get(key, key) for key in keys.split(","))
+
+
 def _check(loaded: Loaded) -> int:
+    from dashboard.commands.screen import check_keys
+
+    check_keys(loaded)
     unreadable = [
         f"{loaded.origins[key]}: {key}: {path} cannot be read"
         for key, path in _named_files(loaded)

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from dashboard.commands.common import all_is_loaded, configuration, sampling_arguments
-from dashboard.commands.screen import run_app, screen_arguments, terminal_needed
+from dashboard.commands.screen import run_app, screen_arguments, terminal_needed, ways
 
 if TYPE_CHECKING:
     from collectors.model import Event
@@ -32,7 +32,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    config = configuration(args).config
+    loaded = configuration(args)
+    config = loaded.config
     terminal_needed("`phasetop once` prints one interval; `phasetop record` and `phasetop export` need no terminal")
     from collectors.text import clean
     from collectors.timezone import local_zone_name, zone_of
@@ -40,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from dashboard.objectives import slo_book
     from dashboard.past import find_past
 
+    chosen = ways(loaded)
     with ExitStack() as closing:
         app = PhasetopApp(
             _feed(args, config, closing),
@@ -50,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
             note=_notes(config) if args.record else None,
             slo=slo_book(config.slo),
             past=find_past(config.record.directory, os.environ, clean(os.uname().nodename)),
+            ways=chosen,
         )
         return run_app(app, mouse=config.tui.mouse)
 

@@ -145,4 +145,22 @@ def test_the_terminal_and_no_color_decide_the_mode(system: str | None, no_color:
     ("encoding", "shows"), [("utf-8", True), ("UTF-8", True), (None, True), ("latin-1", False), ("ascii", False)]
 )
 def test_a_stream_that_cannot_encode_blocks_gets_ascii(encoding: str | None, shows: bool) -> None:
-    assert shows_unicode(encoding) == shows
+    assert shows_unicode(encoding, {}) == shows
+
+
+@pytest.mark.parametrize(
+    ("environment", "shows"),
+    [
+        ({}, True),
+        ({"LANG": "en_GB.UTF-8"}, True),
+        ({"LANG": "de_DE.utf8", "TERM": "xterm"}, True),
+        ({"LC_CTYPE": "UTF-8", "LANG": "C"}, True),
+        ({"LC_CTYPE": "C.UTF-8", "LANG": "C"}, False),
+        ({"LANG": "C"}, False),
+        ({"LC_ALL": "POSIX", "LANG": "en_GB.UTF-8"}, False),
+        ({"LANG": "de_DE.ISO-8859-1"}, False),
+        ({"LANG": "en_GB.UTF-8", "TERM": "linux"}, False),
+    ],
+)
+def test_the_locale_and_the_terminal_decide_what_is_drawn(environment: dict[str, str], shows: bool) -> None:
+    assert shows_unicode("utf-8", environment) == shows

@@ -1,0 +1,140 @@
+"""The program on terminals of many kinds, driven through a pty."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.test_cli import COMMAND
+from tests.test_commands import ENVIRONMENT
+
+from .terminal import Terminal
+
+LIVE = [sys.executable, *COMMAND[1:], "live"]
+TERMS = ["xterm-256color", "xterm", "linux", "vt100", "screen", "tmux-256color", "rxvt", "unknown-terminal"]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    named = {name: value for name, value in ENVIRONMENT.items() if not name.startswith("LC_") and name != "COLORTERM"}
+    return {**named, "LANG": "C.UTF-8", "XDG_STATE_HOME": str(tmp_path)}
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_it_draws_and_leaves_on_every_terminal(term: str, environment: dict[str, str]) -> None:
+    with Terminal(LIVE, {**environment, "TERM": term}) as terminal:
+        terminal.shows("Verdict")
+        terminal.shows("live")
+        terminal.press("?")
+        terminal.shows("esc closes")
+        terminal.press("q")
+        assert terminal.ends() == 0
+        assert terminal.widest <= 80
+        assert terminal.output.rstrip().endswith(b"\x1b[?1049l") or b"\x1b[?1049l" in terminal.output[-400:]
+        colors = set(re.findall(rb"[;\[]([34]8;[25])", terminal.output))
+        assert colors == ({b"38;5", b"48;5"} if "256" in term else set())
+        if term in ("linux", "vt100"):
+            assert terminal.text.isascii()
+
+
+def test_a_terminal_that_cannot_place_its_cursor_is_told_so(environment: dict[str, str]) -> None:
+    with Terminal(LIVE, {**environment, "TERM": "dumb"}) as terminal:
+        assert terminal.ends() == 2
+        assert b"TERM is dumb" in terminal.output
+        assert b"phasetop once" in terminal.output
+        assert b"\x1b" not in terminal.output
+
+
+@pytest.mark.parametrize("locale", [{"LANG": "C"}, {"LC_ALL": "POSIX"}, {"LANG": "de_DE.ISO-8859-1"}])
+def test_in_a_locale_that_is_not_utf_8_everything_is_ascii(locale: dict[str, str], environment: dict[str, str]) -> None:
+    del environment["LANG"]
+    with Terminal(LIVE, {**environment, **locale}) as terminal:
+        terminal.shows("Verdict")
+        terminal.shows("* live")
+        terminal.press("q")
+        assert terminal.ends() == 0
+        assert terminal.output.isascii()
+
+
+def test_without_colour_no_colour_is_sent(environment: dict[str, str]) -> None:
+    with Terminal(LIVE, {**environment, "NO_COLOR": "1"}) as terminal:
+        terminal.shows("live")
+        terminal.press("q")
+        assert terminal.ends() == 0
+        assert not re.search(rb"[;\[](3[0-7]|4[0-7]|9[0-7]|[34]8;\d)[;m]", terminal.output)
+
+
+def test_it_is_resized_while_it_runs_from_nothing_to_very_large(environment: dict[str, str]) -> None:
+    with Terminal(LIVE, environment, size=(0, 0)) as terminal:
+        time.sleep(1.0)
+        for size in ((80, 24), (20, 5), (1, 1), (300, 100), (0, 0), (120, 40)):
+            terminal.resize(*size)
+            terminal.cells.clear()
+            terminal.widest = 0
+            if size[0] >= 20:
+                terminal.shows("phasetop")
+                terminal.shows("Phase" if size[0] > 20 else "P ")
+            else:
+                terminal.read(0.6)
+        terminal.press("q")
+        assert terminal.ends() == 0
+        assert "Traceback" not in terminal.text
+
+
+@pytest.mark.parametrize("streams", ["in", "out", "err"])
+def test_without_a_terminal_it_says_what_to_use_instead(streams: str, environment: dict[str, str]) -> None:
+    given = {"in": {"stdin": subprocess.DEVNULL}, "out": {"stdout": subprocess.PIPE}, "err": {}}[streams]
+    done = subprocess.run(LIVE, env=environment, stderr=subprocess.PIPE, text=True, check=False, **given)  # type: ignore[call-overload]
+    assert done.returncode == 2
+    assert "is no terminal; `phasetop once` prints one interval" in done.stderr
+
+
+def test_over_a_slow_line_keys_act_at_once_and_frames_are_skipped(environment: dict[str, str]) -> None:
+    fast = {**environment, "PHASETOP_SAMPLING_INTERVAL": "250ms"}
+    with Terminal(LIVE, fast, rate=2000) as terminal:
+        terminal.shows("live")
+        terminal.read(6.0)
+        terminal.press(" ")
+        assert terminal.shows("paused at") < 4.0
+        terminal.press(" ")
+        terminal.shows("live")
+        terminal.read(1.0)
+        begun = time.monotonic()
+        terminal.press("q")
+        assert terminal.ends() == 0
+        assert time.monotonic() - begun < 6.0
+
+
+def test_a_terminal_that_answers_no_question_is_served_all_the_same(environment: dict[str, str]) -> None:
+    with Terminal(LIVE, environment, answers=False) as terminal:
+        terminal.shows("live")
+        terminal.read(3.0)
+        terminal.press(" ")
+        terminal.shows("paused at")
+        terminal.press("q")
+        assert terminal.ends() == 0
+
+
+@pytest.mark.parametrize("multiplexer", ["tmux", "screen"])
+def test_it_runs_in_a_multiplexer(multiplexer: str, environment: dict[str, str], tmp_path: Path) -> None:
+    if shutil.which(multiplexer) is None:
+        pytest.skip(f"{multiplexer} is not installed")
+    name = f"phasetop-{tmp_path.name}"
+    inner = shlex.join(LIVE)
+    command = {
+        "tmux": ["tmux", "-u", "-f", "/dev/null", "-S", str(tmp_path / "socket"), "new-session", inner],
+        "screen": ["screen", "-U", "-c", "/dev/null", "-S", name, *LIVE],
+    }[multiplexer]
+    with Terminal(command, {**environment, "SCREENDIR": str(tmp_path)}) as terminal:
+        terminal.shows("Verdict")
+        terminal.shows("live")
+        terminal.press("q")
+        terminal.ends()
+        assert terminal.widest <= 81
