@@ -18,11 +18,25 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from dashboard.config_schema import KINDS, SECTIONS, Config, Engine, Gpu, Log, Record, Sampling, Server, Slo, Tui
+from dashboard.config_schema import (
+    KINDS,
+    SECTIONS,
+    Config,
+    Engine,
+    Fleet,
+    Gpu,
+    Log,
+    Record,
+    Report,
+    Sampling,
+    Server,
+    Slo,
+    Tui,
+)
 
 __all__ = [
-    "Config", "ConfigError", "Engine", "Flag", "Gpu", "Loaded", "Log", "Origin", "Problem", "Record", "Sampling",
-    "Server", "Slo", "Tui", "load", "standard_files",
+    "Config", "ConfigError", "Engine", "Flag", "Fleet", "Gpu", "Loaded", "Log", "Origin", "Problem", "Record",
+    "Sampling", "Server", "Slo", "Tui", "load", "standard_files",
 ]  # fmt: skip
 
 ENVIRONMENT_PREFIX = "PHASETOP_"

@@ -14,21 +14,28 @@ from typing import Any
 from dashboard.config_screen import KeysPerAction
 from dashboard.config_values import (
     Address,
+    Currency,
     Duration,
     FilePath,
     Flag,
     GpusPerPage,
     Kind,
+    LabelMatch,
+    LabelNames,
     LatenciesPerModel,
     Limit,
     ListenAddress,
     Names,
+    Number,
     OneOf,
     PageUrls,
     PathPerPage,
     PeaksPerName,
+    Price,
     Quantile,
+    ServerUrl,
     Size,
+    Variable,
     VariablePerPage,
     Whole,
 )
@@ -101,6 +108,18 @@ class Slo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    gpu_hour_price: float = _key(Number(0.0, 10_000.0), 2.5)
+    """What an hour of one GPU costs, in `currency`."""
+    electricity_price: float = _key(Number(0.0, 100.0), 0.0)
+    """What a kilowatt-hour costs besides; 0: it is in the GPU's price."""
+    pue: float = _key(Number(1.0, 5.0), 1.3)
+    """Energy of the whole building per energy of its computers."""
+    currency: str = _key(Currency(), "USD")
+    """What prices are in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     directory: Path | None = _key(FilePath(), None)
     """Where `export` records; None: it does not."""
@@ -139,6 +158,34 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    prometheus: str | None = _key(ServerUrl(), None)
+    """The Prometheus that `fleet` asks."""
+    match: str = _key(LabelMatch(), 'job="phasetop"')
+    """Label matchers that choose the nodes' series there."""
+    node_labels: tuple[str, ...] = _key(LabelNames(), ("instance",))
+    """Labels whose values together name a node."""
+    refresh: float = _key(Duration(1.0, 600.0), 10.0)
+    """Seconds from one look to the next."""
+    lookback: float = _key(Duration(5.0, 3600.0), 60.0)
+    """Seconds that a sample may be old to be taken as the present one."""
+    timeout: float = _key(Duration(0.1, 300.0), 10.0)
+    """Seconds after which an answer that has not arrived is given up."""
+    token_file: Path | None = _key(FilePath(), None)
+    """File holding the bearer token the server asks for."""
+    token_env: str | None = _key(Variable(), None)
+    """Environment variable holding it."""
+    header_file: Path | None = _key(FilePath(), None)
+    """File of `Name: value` lines to send along."""
+    ca_file: Path | None = _key(FilePath(), None)
+    """PEM authorities that may have signed the server's certificate, instead of the system's."""
+    insecure: bool = _key(Flag(), False)
+    """Do not verify whose certificate it is."""
+    gpu_hour_price: float | None = _key(Price(), None)
+    """What an hour of one GPU costs, in any currency."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tui:
     ascii: bool = _key(Flag(), False)
     """Draw with ASCII characters only."""
@@ -158,9 +205,11 @@ class Config:
     engine: Engine = field(default_factory=Engine)
     gpu: Gpu = field(default_factory=Gpu)
     slo: Slo = field(default_factory=Slo)
+    report: Report = field(default_factory=Report)
     record: Record = field(default_factory=Record)
     server: Server = field(default_factory=Server)
     log: Log = field(default_factory=Log)
+    fleet: Fleet = field(default_factory=Fleet)
     tui: Tui = field(default_factory=Tui)
 
 
@@ -169,9 +218,11 @@ SECTIONS: Mapping[str, type] = {
     "engine": Engine,
     "gpu": Gpu,
     "slo": Slo,
+    "report": Report,
     "record": Record,
     "server": Server,
     "log": Log,
+    "fleet": Fleet,
     "tui": Tui,
 }
 KINDS: Mapping[str, Kind] = {

@@ -285,6 +285,39 @@ class Quantile(_Range):
         return repr(value)
 
 
+class Number(_Range):
+    """A plain number of a unit that the key's explanation names."""
+
+    def written(self, value: Any) -> str:
+        return f"{value:g}"
+
+    def read(self, raw: Any, base: Path) -> float:
+        if not isinstance(raw, int | float) or isinstance(raw, bool):
+            raise ValueError(f"must be a number such as {self.written(self.minimum or 1)}, not {_shown(raw)}")
+        return float(self.within(raw, raw))
+
+    def from_environment(self, text: str) -> Any:
+        try:
+            return float(text)
+        except ValueError:
+            return text
+
+    def toml(self, value: Any) -> str:
+        return f"{value:.12g}"
+
+
+class Currency(Kind):
+    """Held as three capital letters or a short sign."""
+
+    allowed = "a currency's code or sign, of 1 to 4 characters"
+
+    def read(self, raw: Any, base: Path) -> str:
+        text = _text(raw)
+        if not 1 <= len(text) <= 4 or not text.isprintable() or any(one.isspace() or one.isdigit() for one in text):
+            raise ValueError(f"{_shown(raw)} is no currency: write {self.allowed}, such as USD or €")
+        return text
+
+
 class Size(_Range):
     """Held as bytes."""
 
@@ -501,3 +534,83 @@ class LatenciesPerModel(Kind):
 
     def _entry_toml(self, limits: Mapping[str, float | None]) -> str:
         return f"{{ {', '.join(f'{name} = {self._LIMITS[name].toml(limit)}' for name, limit in limits.items())} }}"
+
+
+class ServerUrl(Kind):
+    """A server's address up to its API, or None; a name and a password in it are kept apart, as in `PageUrl`."""
+
+    allowed = 'an http(s) address, or "" for none'
+
+    def read(self, raw: Any, base: Path) -> PageUrl | None:
+        text = _text(raw)
+        if not text:
+            return None
+        found = page_url(text)
+        path = urlsplit(text if "://" in text else f"http://{text}").path.rstrip("/")
+        parts = urlsplit(found)
+        return PageUrl(urlunsplit((parts.scheme, parts.netloc, path, "", "")), found.userinfo)
+
+    def toml(self, value: Any) -> str:
+        return toml_text("" if value is None else _written(value))
+
+
+class Variable(Kind):
+    """The name of an environment variable, or None."""
+
+    allowed = 'the name of an environment variable, or "" for none'
+
+    def read(self, raw: Any, base: Path) -> str | None:
+        return VariablePerPage().entry(raw, base) if _text(raw) else None
+
+    def toml(self, value: Any) -> str:
+        return toml_text(value or "")
+
+
+class LabelMatch(Kind):
+    """The inside of a PromQL selector."""
+
+    allowed = 'label matchers such as job="phasetop"'
+
+    def read(self, raw: Any, base: Path) -> str:
+        text = _text(raw).strip()
+        if not text or "{" in text or "}" in text:
+            raise ValueError(f"must be {self.allowed}, without braces, not {_shown(raw)}")
+        return text
+
+
+class LabelNames(Names):
+    """Held as a tuple of one label name or more."""
+
+    allowed = "a list of label names"
+
+    def read(self, raw: Any, base: Path) -> tuple[str, ...]:
+        found = super().read(raw, base)
+        if not found:
+            raise ValueError("must name one label at least, such as instance")
+        return found
+
+    def entry(self, text: str) -> str:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text):
+            raise ValueError(f'"{text}" is not a label name')
+        return text
+
+
+class Price(Kind):
+    """Held as money per unit, or None where it is not known."""
+
+    allowed = 'a number from 0 up, or "" where it is not known'
+
+    def read(self, raw: Any, base: Path) -> float | None:
+        if raw == "":
+            return None
+        if isinstance(raw, str):
+            try:
+                raw = float(raw)
+            except ValueError:
+                raise ValueError(f"must be {self.allowed}, not {_shown(raw)}") from None
+        if not isinstance(raw, int | float) or isinstance(raw, bool) or not 0 <= raw < 1e9:
+            raise ValueError(f"must be {self.allowed}, not {_shown(raw)}")
+        return float(raw)
+
+    def toml(self, value: Any) -> str:
+        return '""' if value is None else repr(value)

@@ -53,7 +53,7 @@ def _headroom(study: Study) -> list[Figure]:
                 room = (room or 0.0) + (1.0 - usage) / usage * running
         key = "kv_room" if len(study.models) == 1 else f"kv_room:{title}"
         found.append(
-            figure(key, f"requests more that would fit, mean, {title}", room, "count",
+            figure(key, f"requests more that would fit, mean{study.of(title)}", room, "count",
                    "free KV cache over what a running request holds", "medium",
                    missing="KV cache use or running requests were not told")
         )  # fmt: skip

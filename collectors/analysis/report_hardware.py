@@ -111,7 +111,7 @@ def _free_batch(study: Study) -> Iterator[Figure]:
                 note = f"at a batch of {batch:.0f}; batches up to {costs.batch_high:.0f} were seen"
                 if reach > 2 * costs.batch_high:
                     value, note = 2 * costs.batch_high - batch, note + ", more cannot be told"
-        yield figure(key, f"more sequences until a token takes 10 % longer, {title}", value, "count",
+        yield figure(key, f"more sequences until a token takes 10 % longer{study.of(title)}", value, "count",
                      f"calibrated costs, {costs.windows} windows", "medium", error=None if value is None else
                      value * max(0.1, costs.error), missing="the costs of larger batches are not calibrated",
                      note=note)  # fmt: skip

@@ -73,7 +73,7 @@ def _promises(study: Study) -> tuple[list[Figure], list[Table]]:
             what = "first tokens" if field == "ttft" else "output tokens"
             share = within(buckets, objective.seconds) / seen if seen else None
             figures.append(
-                figure(key, f"{what} of {title} within {latency(objective.seconds)}", share, "ratio",
+                figure(key, f"{what} within {latency(objective.seconds)}{study.of(title)}", share, "ratio",
                        f"{name} histogram, {seen:.0f} observations", "high" if seen >= 1000 else "medium",
                        missing=f"no {name} was observed",
                        note=f"promised to {objective.quantile * 100:g} %")
@@ -97,7 +97,7 @@ def _promises(study: Study) -> tuple[list[Figure], list[Table]]:
             low, high = max(0.0, shares["ttft"] + both - 1.0) * rate, min(shares["ttft"], both) * rate
             key = "goodput" if len(study.models) == 1 else f"goodput:{title}"
             figures.append(
-                figure(key, f"goodput of {title}", (low + high) / 2, "per_second", "first tokens times the shares met",
+                figure(key, f"goodput{study.of(title)}", (low + high) / 2, "per_second", "first tokens times the shares met",
                        "medium", bounds=(low, high),
                        note="requests a second that met both promises; bounds are for any dependence between the two")
             )  # fmt: skip
@@ -122,7 +122,7 @@ def interference_section(study: Study) -> Section | None:
         is_told = found.added is not None and found.low is not None and found.low > 0
         confidence: Confidence = "low" if late or not is_told else "high" if _agrees(found) else "medium"
         figures += [
-            figure(_key("time_per_token", title, many), f"time per output token of {title}", found.time_per_token,
+            figure(_key("time_per_token", title, many), f"time per output token{study.of(title)}", found.time_per_token,
                    "seconds", "engines' histograms", "high"),
             figure(_key("added_by_prefill", title, many), "of which prefill added, by regression", found.added,
                    "seconds", evidence, confidence,
@@ -192,7 +192,7 @@ def disaggregation_section(study: Study) -> Section | None:
         if found is not None:
             advice.append(_in_words(title, found))
         figures.append(
-            figure(_key("prefill_per_decode", title, many), f"prefill instances per decode instance, {title}",
+            figure(_key("prefill_per_decode", title, many), f"prefill instances per decode instance{study.of(title)}",
                    None if found is None else found.ratio, "count",
                    "" if found is None else f"calibrated costs, {study.costs(engines).windows} windows",
                    "medium" if found is not None and found.is_alone_measured else "low",

@@ -77,6 +77,10 @@ class Study:
             if any(self.totals.sums.get(("engine", one, "seconds")) for one in engines)
         }
 
+    def of(self, title: str) -> str:
+        """The model's name for a figure's title; nothing where there is but one."""
+        return f", {title}" if len(self.models) > 1 else ""
+
     @cached_property
     def delays(self) -> dict[str, Interference | None]:
         """Interference by model."""

@@ -15,11 +15,11 @@ _QUIET_SECONDS = 1.0
 _WIDTH = 30
 
 
-class Progress:
-    """Watches ticks pass by. Says nothing where standard error is no terminal.
+class Bar:
+    """One line that says how far something has come. Says nothing where its output is no terminal.
 
     `start` and `end` are the wall-clock ns between which there is something to do; `out` is where
-    the line goes, and `clock` monotonic seconds.
+    the line goes.
     """
 
     def __init__(self, what: str, start: int, end: int, *, out: TextIO | None = None) -> None:
@@ -30,22 +30,12 @@ class Progress:
         self._began = time.monotonic()
         self._next = self._began + _QUIET_SECONDS
         self._is_shown = False
-        self._watches = self._out.isatty()
+        self.watches = self._out.isatty()
 
-    def __call__(self, ticks: Iterator[Tick]) -> Iterator[Tick]:
-        if not self._watches:
-            yield from ticks
-            return
-        try:
-            for tick in ticks:
-                self._see(tick.interval.end)
-                yield tick
-        finally:
-            self._clear()
-
-    def _see(self, reached: int) -> None:
+    def see(self, reached: int) -> None:
+        """Wall-clock ns reached."""
         now = time.monotonic()
-        if now < self._next:
+        if not self.watches or now < self._next:
             return
         self._next = now + _EVERY_SECONDS
         done = min(1.0, max(0.0, (reached - self._start) / self._span))
@@ -56,8 +46,26 @@ class Progress:
         self._out.flush()
         self._is_shown = True
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
         if self._is_shown:
             self._out.write("\r\x1b[K")
             self._out.flush()
             self._is_shown = False
+
+
+class Progress:
+    """Watches ticks pass by, as a `Bar` tells."""
+
+    def __init__(self, what: str, start: int, end: int, *, out: TextIO | None = None) -> None:
+        self._bar = Bar(what, start, end, out=out)
+
+    def __call__(self, ticks: Iterator[Tick]) -> Iterator[Tick]:
+        if not self._bar.watches:
+            yield from ticks
+            return
+        try:
+            for tick in ticks:
+                self._bar.see(tick.interval.end)
+                yield tick
+        finally:
+            self._bar.clear()

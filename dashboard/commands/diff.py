@@ -1,0 +1,78 @@
+"""`phasetop diff A[@FROM..TO] B[@FROM..TO]`: two recordings, or two stretches of one, side by side."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dashboard.commands.common import CommandFailed, UsageError, config_argument, configuration, moment, narrate
+from dashboard.commands.report import FORMATS, settings_of, terminal_width, write
+
+if TYPE_CHECKING:
+    from collectors.analysis.diff import Stretch
+    from collectors.analysis.figures import Difference
+
+_FORM = "a recording, or a stretch of one: PATH@FROM..TO, either end optional"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("a", metavar="A", help=f"before: {_FORM}")
+    parser.add_argument("b", metavar="B", help="after: likewise")
+    parser.add_argument("--format", choices=FORMATS, default="text", help="html: one page that needs no network")
+    parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="write there instead of to standard output")
+    config_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from collectors.analysis.diff import difference
+    from collectors.analysis.report import Nothing
+    from collectors.store import RecordingError
+    from dashboard.commands.progress import Bar
+
+    settings = settings_of(configuration(args).config)
+    try:
+        with ExitStack() as closing:
+            stretches = [_stretch(name, told, closing) for name, told in (("A", args.a), ("B", args.b))]
+            ends = [(one[0].start if one[1] is None else one[1], one[0].end if one[2] is None else one[2])
+                    for one in stretches]  # fmt: skip
+            bar = Bar("diff", min(begin for begin, _ in ends), max(end for _, end in ends))
+            closing.callback(bar.clear)
+            made = difference(stretches[0], stretches[1], settings, seen=bar.see)
+    except Nothing:
+        raise CommandFailed("nothing was recorded in one of the two stretches of time") from None
+    except RecordingError as error:
+        raise CommandFailed(str(error)) from None
+    write(rendered(made, args.format), args.output)
+    return 0
+
+
+def _stretch(name: str, told: str, closing: ExitStack) -> Stretch:
+    """A recording and the moments between which it is looked at."""
+    from collectors.replay import Recording
+
+    path, at, span = told.rpartition("@")
+    if not at or Path(told).exists():
+        path, span = told, ""
+    start, dots, end = span.partition("..")
+    if span and not dots:
+        raise UsageError(f"{name}: write PATH@FROM..TO; there is no .. in {span!r}")
+    recording = closing.enter_context(Recording(Path(path)))
+    for problem in recording.problems:
+        narrate(problem)
+    return recording, moment(name, start or None, recording), moment(name, end or None, recording)
+
+
+def rendered(made: Difference, form: str) -> str:
+    if form == "json":
+        from exporters.report_json import difference_json
+
+        return difference_json(made)
+    if form == "html":
+        from exporters.report_html import difference_html
+
+        return difference_html(made)
+    from exporters.report_text import difference_text
+
+    return difference_text(made, terminal_width())

@@ -1,0 +1,102 @@
+"""`phasetop report PATH`: what a recording says, as text, JSON or one page."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dashboard.commands.common import CommandFailed, config_argument, configuration, moment, narrate
+
+if TYPE_CHECKING:
+    from collectors.analysis.figures import Report
+    from collectors.analysis.settings import Settings
+    from collectors.replay import Recording
+    from dashboard.config import Config
+
+FORMATS = ("text", "json", "html")
+_MOMENT = '"10m ago", 03:12, 2026-05-01T03:12 or seconds since 1970'
+WIDTH = 100
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", metavar="PATH", type=Path, help="a recording: a file or a directory")
+    parser.add_argument("--format", choices=FORMATS, default="text", help="html: one page that needs no network")
+    parser.add_argument("--from", dest="start", metavar="T", help=f"first moment: {_MOMENT}")
+    parser.add_argument("--to", dest="end", metavar="T", help="moment to stop before")
+    parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="write there instead of to standard output")
+    config_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from collectors.replay import Recording
+    from collectors.store import RecordingError
+
+    settings = settings_of(configuration(args).config)
+    try:
+        with Recording(args.path) as recording:
+            for problem in recording.problems:
+                narrate(problem)
+            made = _made(args, recording, settings)
+    except RecordingError as error:
+        raise CommandFailed(str(error)) from None
+    write(rendered(made, args.format), args.output)
+    return 0
+
+
+def settings_of(config: Config) -> Settings:
+    """Prices and promises as configured."""
+    from collectors.analysis.settings import Prices, Settings
+    from dashboard.objectives import slo_book
+
+    told = config.report
+    prices = Prices(told.gpu_hour_price, told.electricity_price, told.pue, told.currency)
+    return Settings(prices, slo_book(config.slo))
+
+
+def _made(args: argparse.Namespace, recording: Recording, settings: Settings) -> Report:
+    from collectors.analysis.report import Nothing, report
+    from dashboard.commands.progress import Bar
+
+    start, end = (moment(flag, text, recording) for flag, text in (("--from", args.start), ("--to", args.end)))
+    began = recording.start if start is None else start
+    bar = Bar("report", began, recording.end if end is None else min(end, recording.end))
+    try:
+        return report(recording, settings, start, end, seen=bar.see)
+    except Nothing:
+        raise CommandFailed("nothing was recorded in that stretch of time") from None
+    finally:
+        bar.clear()
+
+
+def rendered(made: Report, form: str) -> str:
+    if form == "json":
+        from exporters.report_json import report_json
+
+        return report_json(made)
+    if form == "html":
+        from exporters.report_html import report_html
+
+        return report_html(made)
+    from exporters.report_text import report_text
+
+    return report_text(made, terminal_width())
+
+
+def terminal_width() -> int:
+    """Of the terminal where there is one; a width for files otherwise."""
+    return min(140, shutil.get_terminal_size((WIDTH, 24)).columns) if sys.stdout.isatty() else WIDTH
+
+
+def write(text: str, output: Path | None) -> None:
+    """To a file or to standard output. Raises CommandFailed when the file cannot be written."""
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CommandFailed(f"{output} cannot be written: {error.strerror or error}") from None
+    narrate(f"{output}: {len(text.encode()) / 1e3:.0f} kB")
