@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,8 +31,10 @@ import httpx
 
 _CONFIGURATION = """
 global:
-  scrape_interval: 1s
-  scrape_timeout: 1s
+  scrape_interval: {interval}s
+  scrape_timeout: {interval}s
+  evaluation_interval: 15s
+rule_files: {rules}
 scrape_configs:
   - job_name: phasetop
     metrics_path: {path}
@@ -54,6 +56,9 @@ class Prometheus:
 
     def __init__(self, address: str) -> None:
         self._client = httpx.Client(base_url=f"http://{address}", timeout=10.0, trust_env=False)
+
+    def close(self) -> None:
+        self._client.close()
 
     def wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + 30
@@ -81,35 +86,61 @@ class Prometheus:
         answer.raise_for_status()
         return [(entry["metric"], float(entry["value"][1])) for entry in answer.json()["data"]["result"]]
 
+    def samples(self, expression: str, at: float) -> list[tuple[dict[str, str], list[tuple[float, float]]]]:
+        """The series of a range selector: labels, and every sample as it was scraped, (time, value)."""
+        answer = self._client.post("/api/v1/query", data={"query": expression, "time": str(at)})
+        answer.raise_for_status()
+        return [
+            (entry["metric"], [(when, float(value)) for when, value in entry["values"]])
+            for entry in answer.json()["data"]["result"]
+        ]
+
     def one(self, expression: str, at: float) -> float | None:
         found = self.query(expression, at)
         return found[0][1] if found else None
 
 
 @contextlib.contextmanager
-def running_prometheus(exporter: str) -> Iterator[Prometheus]:
-    """A Prometheus that scrapes the exporter, ended with the context."""
+def running_prometheus(
+    exporter: str | None, data: Path | None = None, *, rules: Sequence[Path] = (), scrape_seconds: int = 1
+) -> Iterator[Prometheus]:
+    """A Prometheus that scrapes the exporter, or has the blocks in `data`; ended with the context.
+
+    `rules` are files of rules to evaluate meanwhile.
+    """
     command = shutil.which("prometheus")
     if command is None:
         sys.exit("prometheus is not installed (Debian: apt install prometheus)")
-    url = urlsplit(exporter)
+    url = urlsplit(exporter or "")
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
     with tempfile.TemporaryDirectory(prefix="phasetop-prometheus-") as folder:
         configuration = Path(folder) / "prometheus.yml"
         configuration.write_text(
-            _CONFIGURATION.format(path=url.path or "/metrics", scheme=url.scheme or "http", target=url.netloc)
+            _CONFIGURATION.format(
+                path=url.path or "/metrics",
+                scheme=url.scheme or "http",
+                target=url.netloc,
+                interval=scrape_seconds,
+                rules=json.dumps([str(file) for file in rules]),
+            )
+            if exporter
+            else "{}"
         )
         arguments = [
-            f"--config.file={configuration}", f"--storage.tsdb.path={folder}/data", f"--web.listen-address={address}",
-            "--log.level=warn",
-        ]  # fmt: skip
+            f"--config.file={configuration}",
+            f"--storage.tsdb.path={data or Path(folder, 'data')}",
+            "--storage.tsdb.retention.time=50y",
+            f"--web.listen-address={address}",
+            "--log.level=error",
+        ]
         with subprocess.Popen([command, *arguments], stdout=sys.stderr) as process:
+            prometheus = Prometheus(address)
             try:
-                prometheus = Prometheus(address)
                 prometheus.wait_until_ready(process)
                 yield prometheus
             finally:
+                prometheus.close()
                 process.terminate()
                 try:
                     process.wait(10)

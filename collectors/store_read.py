@@ -41,6 +41,8 @@ T = TypeVar("T")
 
 _REMEMBERED = 4096
 _TEXT_LIMIT = 4096
+_LATEST = 2**62  # ns since 1970: the year 2116
+_LONGEST_SECONDS = 1e10
 _LIST_LIMIT = 8192
 _RANGE = "WHERE r.sequence BETWEEN ? AND ?"
 
@@ -153,6 +155,13 @@ class _SourceReader:
             yield row[0], make(**values)
 
 
+def _require_times(rows: Sequence[tuple[Any, ...]]) -> None:
+    """Raises ValueError when one of the rows, (number, start, end, seconds, ...), is no stretch of time."""
+    for _, start, end, seconds, *_ in rows:
+        if not (0 <= start < _LATEST and 0 <= end < _LATEST and 0.0 <= seconds < _LONGEST_SECONDS):
+            raise ValueError("its times are none")
+
+
 class FileReader:
     """Reads one file. Raises RecordingError when it cannot be opened or what it holds makes no sense.
 
@@ -229,6 +238,7 @@ class FileReader:
     def _intervals(self, first: int, last: int) -> list[Interval]:
         query = f"SELECT r.sequence, r.start_ns, r.end_ns, r.seconds FROM interval r {_RANGE} ORDER BY r.sequence"
         moments = self._connection.execute(query, (first, last)).fetchall()
+        _require_times(moments)
         hosts = dict(self._host.rows(first, last, self._layouts))
         gpus = _grouped(self._gpu.rows(first, last, self._layouts))
         engines = _grouped(self._engine.rows(first, last, self._layouts))
@@ -306,6 +316,7 @@ class FileReader:
         )
         with reading(self.path):
             rows = self._connection.execute(query, (self.find.number_of(entity), from_ns, to_ns)).fetchall()
+            _require_times(rows)
             return [
                 PhaseRow(row[0], row[1], row[2], row[3], None if row[4] is None else self._phase(row)) for row in rows
             ]
