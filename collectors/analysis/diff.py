@@ -45,7 +45,7 @@ def difference(
     changes = [(measure, _change(measure, (first, second), drawn, settings)) for measure in MEASURES]
     groups: dict[str, list[Change]] = {}
     for measure, change in changes:
-        if change.a is not None or change.b is not None:
+        if change.a or change.b:  # a figure that is 0 on both sides says nothing
             groups.setdefault(measure.group, []).append(change)
     sources = source_of(a[0].path, a[0], first), source_of(b[0].path, b[0], second)
     return Difference(
@@ -64,10 +64,11 @@ def _drawn(found: Study, seed: int) -> list[Totals] | None:
     if len(blocks) < FEWEST:
         return None
     keys: list[Key] = list(found.totals.sums)
-    made = []
-    for sums in draws([block.sums for block in blocks], keys, seed=seed):
-        made.append(Totals(Block(found.read.start, found.read.end, sums, found.totals.block.most), found.read.roster))
-    return made
+    read, most = found.read, found.totals.block.most
+    return [
+        Totals(Block(read.start, read.end, sums, most), read.roster)
+        for sums in draws([block.sums for block in blocks], keys, seed=seed)
+    ]
 
 
 def merged(blocks: Sequence[Block], most: int) -> list[Block]:

@@ -97,8 +97,8 @@ def _promises(study: Study) -> tuple[list[Figure], list[Table]]:
             low, high = max(0.0, shares["ttft"] + both - 1.0) * rate, min(shares["ttft"], both) * rate
             key = "goodput" if len(study.models) == 1 else f"goodput:{title}"
             figures.append(
-                figure(key, f"goodput{study.of(title)}", (low + high) / 2, "per_second", "first tokens times the shares met",
-                       "medium", bounds=(low, high),
+                figure(key, f"goodput{study.of(title)}", (low + high) / 2, "per_second",
+                       "first tokens times the shares met", "medium", bounds=(low, high),
                        note="requests a second that met both promises; bounds are for any dependence between the two")
             )  # fmt: skip
     rows.sort(key=lambda row: -float(row[3] or 0.0))
