@@ -1,0 +1,258 @@
+"""One node's past in a Prometheus, to be looked at like a recording: whole intervals of the scrape's length.
+
+Everything is read by range queries, an hour's quarter at a time, as counters at the edges of the intervals;
+what lies between two edges is their difference. It reads when it is asked, on the asker's thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from datetime import UTC, tzinfo
+
+from collectors.fleet.moments import SELECTOR, Moment, Place, place_of, tick_of
+from collectors.fleet.queries import Target
+from collectors.model import HOST, Event, Tick
+from collectors.promql import Labels, PromClient, PromProblem
+from collectors.strip import StripColumn
+
+_NANO = 1_000_000_000
+_CHUNK = 40
+"""Intervals read at once: 300 series make 12,000 points."""
+_KEPT_CHUNKS = 8
+_LAG = 12.0
+_FURTHEST = 30 * 86_400.0
+_COARSE = 3 * 3600.0
+_FAR = 24
+"""Chunks looked through for a change of phase, or for an interval after a gap."""
+_PHASES = ("prefill", "decode", "idle", "waiting", "unknown")
+
+
+class NodePast:
+    """Implements what replay needs of a recording. Raises PromProblem where it reads and cannot."""
+
+    live = True
+    description = ""
+
+    def __init__(
+        self,
+        client: PromClient,
+        target: Target,
+        key: tuple[str, ...],
+        *,
+        name: str,
+        step: float,
+        at: float,
+        zone: tzinfo = UTC,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        """`key` are the values of the labels that name the node; `step` is the length of an interval in seconds."""
+        self._client = client
+        matchers = [f'{label}="{_escaped(value)}"' for label, value in zip(target.node, key, strict=True)]
+        self._match = ", ".join([target.match, *matchers])
+        self._step = max(1, round(step))
+        self._wall = wall
+        self.host_name = name
+        self.zone = zone
+        self._end = self._last_edge()
+        self._start = min(self._end, round(at)) - 86_400
+        self._is_start_known = False
+        self._chunks: OrderedDict[int, dict[int, Tick]] = OrderedDict()
+        self.problems: tuple[str, ...] = ()
+
+    @property
+    def interval_length(self) -> float:
+        return float(self._step)
+
+    @property
+    def start(self) -> int:
+        return self._start // self._step * self._step * _NANO
+
+    @property
+    def end(self) -> int:
+        return self._end * _NANO
+
+    @property
+    def first_sequence(self) -> int:
+        return self._start // self._step
+
+    @property
+    def last_sequence(self) -> int:
+        return self._end // self._step - 1
+
+    def close(self) -> None:
+        self._client.close()
+
+    def refresh(self) -> bool:
+        before, self._end = self._end, self._last_edge()
+        return self._end != before
+
+    def tick(self, sequence: int) -> Tick | None:
+        if not self.first_sequence <= sequence <= self.last_sequence:
+            return None
+        chunk = sequence // _CHUNK
+        known = self._chunks.get(chunk)
+        if known is None or (chunk == self.last_sequence // _CHUNK and sequence not in known):
+            known = self._read(chunk)
+        self._chunks.move_to_end(chunk)
+        return known.get(sequence)
+
+    def tick_at(self, time_ns: int) -> Tick | None:
+        """The latest interval that starts at or before a moment."""
+        sequence = min(time_ns // _NANO // self._step, self.last_sequence)
+        return self.tick(sequence) or self._nearest(sequence, -1)
+
+    def next(self, sequence: int) -> Tick | None:
+        return self._nearest(sequence, 1)
+
+    def previous(self, sequence: int) -> Tick | None:
+        return self._nearest(sequence, -1)
+
+    def ticks(self, from_ns: int | None = None, to_ns: int | None = None) -> Iterator[Tick]:
+        first = self.first_sequence if from_ns is None else max(self.first_sequence, from_ns // _NANO // self._step)
+        last = self.last_sequence if to_ns is None else min(self.last_sequence, (to_ns - 1) // _NANO // self._step)
+        for sequence in range(first, last + 1):
+            tick = self.tick(sequence)
+            if tick is not None:
+                yield tick
+
+    def next_phase_change(self, time_ns: int) -> int | None:
+        return self._change(time_ns, 1)
+
+    def previous_phase_change(self, time_ns: int) -> int | None:
+        return self._change(time_ns, -1)
+
+    def next_gap(self, time_ns: int) -> int | None:
+        return self._gap(time_ns, 1)
+
+    def previous_gap(self, time_ns: int) -> int | None:
+        return self._gap(time_ns, -1)
+
+    def next_event(self, time_ns: int) -> int | None:
+        """Events are not exported."""
+        return None
+
+    def previous_event(self, time_ns: int) -> int | None:
+        """Events are not exported."""
+        return None
+
+    def events(self, from_ns: int, to_ns: int) -> list[Event]:
+        """Events are not exported."""
+        return []
+
+    def strip(self, from_ns: int, to_ns: int, columns: int) -> list[StripColumn]:
+        """The node's phases over any stretch, one point a column."""
+        self._find_start()
+        width = (to_ns - from_ns) / _NANO / columns
+        window = max(width, 2.5 * self._step)
+        query = f"sum by (phase) (rate(phasetop_host_phase_seconds_total{{{self._match}}}[{round(window)}s]))"
+        start = from_ns / _NANO
+        found = self._client.query_range(query, start + width, start + width * (columns + 0.01), width)
+        seconds = [dict.fromkeys(_PHASES, 0.0) for _ in range(columns)]
+        for labels, points in found.series:
+            for moment, share in points:
+                column = round((moment - start) / width) - 1
+                if 0 <= column < columns and labels.get("phase") in seconds[column]:
+                    seconds[column][labels["phase"]] = share * width
+        edges = [from_ns + (to_ns - from_ns) * n // columns for n in range(columns + 1)]
+        return [
+            StripColumn(edges[n], edges[n + 1], **one, gap=max(0.0, width - sum(one.values())))
+            for n, one in enumerate(seconds)
+        ]
+
+    def _last_edge(self) -> int:
+        return int(self._wall() - _LAG) // self._step * self._step
+
+    def _find_start(self) -> None:
+        """Since when there is anything, asked once."""
+        if self._is_start_known:
+            return
+        self._is_start_known = True
+        query = f"count_over_time(phasetop_settled_timestamp_seconds{{{self._match}}}[{round(_COARSE)}s])"
+        now = self._wall()
+        try:
+            found = self._client.query_range(query, now - _FURTHEST, now, _COARSE)
+        except PromProblem as problem:
+            self.problems = (problem.reason,)  # the day before is looked at all the same
+            return
+        first = min((points[0][0] for _, points in found.series if points), default=None)
+        if first is not None:
+            self._start = min(int(first - _COARSE), self._end - self._step)
+
+    def _read(self, chunk: int) -> dict[int, Tick]:
+        step, first = self._step, chunk * _CHUNK
+        last = min(first + _CHUNK - 1, self.last_sequence)
+        query = f'{{__name__=~"{SELECTOR}", {self._match}}}'
+        try:
+            found = self._client.query_range(query, first * step, (last + 1) * step, step)
+        except PromProblem as problem:
+            self.problems = (problem.reason,)
+            raise
+        self.problems = found.warnings
+        moments: dict[int, Moment] = {}
+        for labels, points in found.series:
+            place = place_of(labels.get("__name__", ""), labels)
+            if place is not None:
+                _spread(place, labels, points, step, moments)
+        known: dict[int, Tick] = {}
+        for sequence in range(first, last + 1):
+            before, now = moments.get(sequence), moments.get(sequence + 1)
+            if before and now:
+                known[sequence] = tick_of(
+                    before, now, sequence=sequence, start=sequence * step * _NANO, end=(sequence + 1) * step * _NANO,
+                    seconds=float(step), name=self.host_name,
+                )  # fmt: skip
+        self._chunks[chunk] = known
+        while len(self._chunks) > _KEPT_CHUNKS:
+            self._chunks.popitem(last=False)
+        return known
+
+    def _nearest(self, sequence: int, direction: int) -> Tick | None:
+        for _ in range(_FAR * _CHUNK):
+            sequence += direction
+            if not self.first_sequence <= sequence <= self.last_sequence:
+                return None
+            tick = self.tick(sequence)
+            if tick is not None:
+                return tick
+        return None
+
+    def _change(self, time_ns: int, direction: int) -> int | None:
+        """The nearest interval with which the node's label became another one."""
+        sequence = time_ns // _NANO // self._step
+        for _ in range(_FAR * _CHUNK):
+            sequence += direction
+            if not self.first_sequence < sequence <= self.last_sequence:
+                return None
+            here, before = self.tick(sequence), self.tick(sequence - 1)
+            if here is not None and before is not None and _label(here) != _label(before):
+                return here.interval.start
+        return None
+
+    def _gap(self, time_ns: int, direction: int) -> int | None:
+        """The nearest interval before which one is missing."""
+        sequence = time_ns // _NANO // self._step
+        for _ in range(_FAR * _CHUNK):
+            sequence += direction
+            if not self.first_sequence < sequence <= self.last_sequence:
+                return None
+            here = self.tick(sequence)
+            if here is not None and self.tick(sequence - 1) is None:
+                return here.interval.start
+        return None
+
+
+def _label(tick: Tick) -> str:
+    return tick.labels[HOST].phase.label
+
+
+def _spread(
+    place: Place, labels: Labels, points: tuple[tuple[float, float], ...], step: int, moments: dict[int, Moment]
+) -> None:
+    for moment, value in points:
+        moments.setdefault(round(moment / step), Moment()).put(place, labels, value)
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

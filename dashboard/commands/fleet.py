@@ -1,0 +1,125 @@
+"""`phasetop fleet`: many nodes in one terminal, from a Prometheus or from their exporters."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dashboard.commands.common import CommandFailed, UsageError, config_argument, configuration
+from dashboard.commands.screen import run_app, screen_arguments, terminal_needed, ways
+
+if TYPE_CHECKING:
+    from collectors.fleet.watch import FleetSource
+    from dashboard.config import Fleet
+    from dashboard.fleet_app import OpenNode
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("nodes", metavar="HOST:PORT", nargs="*", help="exporters to read directly, 64 at most")
+    parser.add_argument("--targets", metavar="FILE", type=Path, help="exporters from a file_sd file (JSON or YAML)")
+    parser.add_argument("--prometheus", metavar="URL", help="the Prometheus to ask, or what speaks its API")
+    parser.add_argument("--match", metavar="MATCHERS", help="""the nodes' series there, 'job="phasetop"' by default""")
+    parser.add_argument("--token-file", metavar="FILE", help="file with the bearer token it asks for")
+    parser.add_argument("--token-env", metavar="NAME", help="environment variable with that token")
+    parser.add_argument("--header-file", metavar="FILE", help="file of `Name: value` lines to send along")
+    parser.add_argument("--ca-file", metavar="FILE", help="authorities that may have signed its certificate (PEM)")
+    parser.add_argument("--insecure", action="store_true", help="do not verify its certificate")
+    parser.add_argument("--price", metavar="N", help="what an hour of one GPU costs, in any currency")
+    parser.add_argument("--refresh", metavar="10s", help="from one look to the next, 1s to 10m")
+    screen_arguments(parser)
+    config_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    loaded = configuration(args)
+    fleet = loaded.config.fleet
+    is_direct = bool(args.nodes) or args.targets is not None
+    if is_direct and args.prometheus:
+        raise UsageError("--prometheus and exporters to read directly exclude one another")
+    if not is_direct and fleet.prometheus is None:
+        raise UsageError("name a Prometheus (--prometheus URL, or prometheus in [fleet]), or exporters as HOST:PORT")
+    source, where, open_node = (
+        _direct(args.nodes, args.targets, fleet) if is_direct else _prometheus(fleet)
+    )  # fmt: skip
+    terminal_needed("the queries stand in docs/fleet.md, for whoever wants the figures elsewhere")
+    from collectors.fleet.watch import FleetWatch
+    from collectors.timezone import local_zone_name, zone_of
+    from dashboard.fleet_app import FleetApp
+    from dashboard.fleet_board import FleetBoard
+    from dashboard.objectives import slo_book
+
+    board = FleetBoard(price=fleet.gpu_hour_price, where=where, has_past=source.has_past,
+                       scrape_interval=source.scrape_interval)  # fmt: skip
+    app = FleetApp(
+        lambda take: FleetWatch(source, take, interval=fleet.refresh),
+        board,
+        open_node,
+        ascii=loaded.config.tui.ascii,
+        zone=zone_of(local_zone_name()),
+        slo=slo_book(loaded.config.slo),
+        ways=ways(loaded),
+    )
+    return run_app(app, mouse=loaded.config.tui.mouse)
+
+
+def _prometheus(fleet: Fleet) -> tuple[FleetSource, str, OpenNode]:
+    from collectors.engine.credentials import Credentials
+    from collectors.fleet.past import NodePast
+    from collectors.fleet.prometheus import PrometheusFleet
+    from collectors.fleet.queries import Target
+    from collectors.promql import PromClient
+    from collectors.timezone import local_zone_name, zone_of
+    from dashboard.replay_feed import ReplayFeed
+
+    url = fleet.prometheus
+    assert url is not None
+    credentials = Credentials(
+        userinfo=getattr(url, "userinfo", None), token_variable=fleet.token_env, token_file=fleet.token_file,
+        header_file=fleet.header_file,
+    )  # fmt: skip
+
+    def client(timeout: float) -> PromClient:
+        return PromClient(
+            str(url), headers=credentials, verify=fleet.ca_file or not fleet.insecure, timeout=timeout,
+            lookback=fleet.lookback,
+        )  # fmt: skip
+
+    target = Target(fleet.match, fleet.node_labels)
+    source = PrometheusFleet(client(fleet.timeout), target)
+
+    def open_node(name: str, at: float | None) -> ReplayFeed:
+        past = NodePast(
+            client(fleet.timeout), target, source.key_of(name), name=name, step=source.scrape_interval,
+            zone=zone_of(local_zone_name()), at=at or time.time(),
+        )  # fmt: skip
+        feed = ReplayFeed(past, at=None if at is None else round(at * 1e9), origin=f"from {url}")
+        if at is None:
+            feed.to_end()
+        return feed
+
+    return source, str(url), open_node
+
+
+def _direct(nodes: list[str], targets: Path | None, fleet: Fleet) -> tuple[FleetSource, str, OpenNode]:
+    from collectors.fleet.direct import DirectFleet
+    from collectors.fleet.targets import TargetsProblem, read_targets
+    from dashboard.config_values import page_url
+
+    try:
+        listed: list[tuple[str, dict[str, str]]] = [(page_url(one), {}) for one in nodes]
+        if targets is not None:
+            listed += [(page_url(one), dict(labels)) for one, labels in read_targets(targets)]
+    except (ValueError, TargetsProblem) as problem:
+        raise UsageError(str(problem)) from None
+    except OSError as problem:
+        raise CommandFailed(f"{targets} cannot be read: {problem.strerror}") from None
+    unique = dict(listed)
+    if not 1 <= len(unique) <= DirectFleet.MOST:
+        raise UsageError(
+            f"{len(unique)} exporters: from 1 to {DirectFleet.MOST} are read directly; a Prometheus is for more"
+        )
+    source = DirectFleet(unique, interval=fleet.refresh, timeout=fleet.timeout)
+    where = f"{len(unique)} exporter{'s' if len(unique) > 1 else ''}, read directly"
+    return source, where, source.open
