@@ -36,9 +36,9 @@ def shares(recording: Path) -> tuple[dict[EngineKey, float | None], float, float
                         spent[key][phase] += seconds
         start, end = opened.start / 1e9, opened.end / 1e9
     found: dict[EngineKey, float | None] = {}
-    for key, seconds in spent.items():
-        busy = seconds["prefill"] + seconds["decode"]
-        found[key] = seconds["prefill"] / busy if busy else None
+    for key, phases in spent.items():
+        busy = phases["prefill"] + phases["decode"]
+        found[key] = phases["prefill"] / busy if busy else None
     return found, start, end
 
 

@@ -87,7 +87,8 @@ def main() -> None:
         if shutil.which("promtool"):
             blocks = directory / "blocks"
             begun = time.monotonic()
-            command = ["promtool", "tsdb", "create-blocks-from", "openmetrics", directory / "node.openmetrics", blocks]
+            command = ["promtool", "tsdb", "create-blocks-from", "openmetrics", str(directory / "node.openmetrics"),
+                       str(blocks)]  # fmt: skip
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             tell("Prometheus blocks", blocks, time.monotonic() - begun)
 

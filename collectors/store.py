@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
+from collectors.store_older import STEPS, Steps, present
 from collectors.store_schema import APPLICATION_ID, SCHEMA_VERSION, SOURCES, ddl
 from collectors.text import clean
 
@@ -155,11 +156,12 @@ def leave_write_ahead_log(connection: sqlite3.Connection) -> bool:
         return False
 
 
-def open_reader(path: Path, *, damaged: bool = False) -> sqlite3.Connection:
+def open_reader(path: Path, *, damaged: bool = False, older: Steps = STEPS) -> sqlite3.Connection:
     """The file, read-only; a file that another process is writing may be read at the same time.
 
     With `damaged` a file that is shorter than it says is opened all the same; what is missing then
-    fails where it is asked for. Raises NotARecording, DamagedRecording or NewerRecording.
+    fails where it is asked for. A file of an earlier layout looks like one of today's, by the steps in
+    `older`. Raises NotARecording, DamagedRecording, NewerRecording, or RecordingError for what is no longer read.
     """
     _require_sqlite()
     try:
@@ -174,7 +176,7 @@ def open_reader(path: Path, *, damaged: bool = False) -> sqlite3.Connection:
     with reading(path):
         connection = _connect(path, damaged)
         try:
-            _check(connection, path)
+            _check(connection, path, older)
         except BaseException:
             connection.close()
             raise
@@ -213,7 +215,7 @@ def _read_only(path: Path, options: str, damaged: bool) -> sqlite3.Connection:
     return connection
 
 
-def _check(connection: sqlite3.Connection, path: Path) -> None:
+def _check(connection: sqlite3.Connection, path: Path, older: Steps) -> None:
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     if application != APPLICATION_ID:
         raise NotARecording(f"{path}: an SQLite file of another application; give a file that phasetop recorded")
@@ -223,12 +225,20 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
             f"{path}: recorded in format {version}, and this phasetop reads up to {SCHEMA_VERSION};"
             " install the phasetop that recorded it, or a later one"
         )
+    views: set[str] = set()
+    if version < SCHEMA_VERSION:
+        if not present(connection, version, steps=older):
+            raise RecordingError(
+                f"{path}: recorded in format {version}, which this phasetop does not read;"
+                " install the phasetop that recorded it"
+            )
+        views = {name for (name,) in connection.execute("SELECT name FROM temp.sqlite_schema WHERE type = 'view'")}
     # STRICT, so that no column holds another type than the code reading it expects.
     tables = {
         name for (name,) in connection.execute("SELECT name FROM pragma_table_list WHERE type = 'table' AND strict")
     }
-    if version < 1 or not tables >= _TABLES:
-        missing = ", ".join(sorted(_TABLES - tables)) or "a version"
+    if not tables | views >= _TABLES:
+        missing = ", ".join(sorted(_TABLES - tables - views))
         raise DamagedRecording(f"{path}: its tables are not complete (no {missing}); it cannot be read")
 
 

@@ -22,6 +22,7 @@ from collectors.phase.calibrate import CostModel
 from collectors.readings import EngineReading, GpuReading, HostReading, Reading
 from collectors.store import open_reader, reading
 from collectors.store_find import Finder, one
+from collectors.store_older import STEPS, Steps
 from collectors.store_schema import (
     HISTOGRAM_SUM_SCALE,
     LABEL_RATIOS,
@@ -168,9 +169,9 @@ class FileReader:
     With `damaged` a file that was cut short is opened, too, for what is left of it.
     """
 
-    def __init__(self, path: Path, *, damaged: bool = False) -> None:
+    def __init__(self, path: Path, *, damaged: bool = False, older: Steps = STEPS) -> None:
         self.path = path
-        self._connection = open_reader(path, damaged=damaged)
+        self._connection = open_reader(path, damaged=damaged, older=older)
         try:
             with reading(path):
                 self._prepare()
