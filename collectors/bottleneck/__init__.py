@@ -5,9 +5,18 @@ limited by. *Admission* is what keeps requests waiting outside. The headline is 
 """
 
 from collectors.bottleneck.judge import judge
-from collectors.bottleneck.partition import DRAM_ATTAINABLE, TENSOR_ATTAINABLE, Group, Wall, mean_wall, partition
+from collectors.bottleneck.partition import (
+    DRAM_ATTAINABLE,
+    TENSOR_ATTAINABLE,
+    Group,
+    Wall,
+    depends_on,
+    mean_wall,
+    partition,
+)
 from collectors.bottleneck.period import Period, over
 
 __all__ = [
-    "DRAM_ATTAINABLE", "TENSOR_ATTAINABLE", "Group", "Period", "Wall", "judge", "mean_wall", "over", "partition",
+    "DRAM_ATTAINABLE", "TENSOR_ATTAINABLE", "Group", "Period", "Wall", "depends_on", "judge", "mean_wall", "over",
+    "partition",
 ]  # fmt: skip

@@ -75,13 +75,17 @@ class Wall(NamedTuple):
     transfer: float = 0.0
 
 
-def partition(group: Group, phase: Phase, host: HostReading | None, costs: CostModel) -> Wall | None:
+def partition(
+    group: Group, phase: Phase, host: HostReading | None, costs: CostModel, hardware: Signals | None = None
+) -> Wall | None:
     """The wall of one group; None where nothing tells how much of the time it was busy.
 
-    `phase` is that of the entity the group stands for. The shares sum to 1.
+    `phase` is that of the entity the group stands for; `hardware` what `signals` says of its GPUs that
+    answer, where that is known already. The shares sum to 1.
     """
     gpus = [gpu for gpu in group.gpus if gpu.state == "ok"]
-    hardware = signals(gpus)
+    if hardware is None:
+        hardware = signals(gpus)
     busy = _busy(phase, gpus)
     if busy is None:
         return None
@@ -90,6 +94,15 @@ def partition(group: Group, phase: Phase, host: HostReading | None, costs: CostM
     shares["power"] = min(busy, hardware.held or 0.0)
     basis = _share_busy(shares, busy, group, phase, hardware, gpus, costs)
     return Wall(shares, basis, hardware, busy, transfer)
+
+
+def depends_on(wall: Wall | None, phase: Phase, costs: CostModel) -> tuple[object, ...]:
+    """What a group's wall rests on besides its readings: where it is the same, so is `wall`, made earlier of them."""
+    is_waiting = phase.label == "waiting"
+    hardware = _NOTHING if wall is None else wall.hardware
+    if hardware.busy and hardware.tensor is not None and hardware.dram is not None:
+        return (is_waiting,)  # the counters alone tell how its busy time divides
+    return is_waiting, phase.busy_ratio, phase.prefill_share, costs
 
 
 def mean_wall(walls: Sequence[Wall]) -> Wall:

@@ -84,7 +84,9 @@ class Observation:
     @property
     def moved(self) -> bool:
         """Whether any sign of work was counted."""
-        return any((self.prompt, self.generated, self.steps, self.prefill_seconds, self.decode_seconds, self.first))
+        return bool(
+            self.prompt or self.generated or self.steps or self.prefill_seconds or self.decode_seconds or self.first
+        )
 
     @property
     def runs_throughout(self) -> bool:

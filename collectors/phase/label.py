@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import takewhile
 from typing import Any, NamedTuple
 
-from collectors.bottleneck import Group, Wall, judge, mean_wall, partition
+from collectors.bottleneck import Group, Wall, depends_on, judge, mean_wall, partition
 from collectors.model import (
     HOST,
     RULE_VERSION,
@@ -34,7 +34,7 @@ from collectors.phase.evidence import Observation, observe, spread, with_live_pr
 from collectors.phase.hardware import DramHistory
 from collectors.phase.priors import find, identity
 from collectors.phase.rules import Spent, phase_of, phase_seconds
-from collectors.phase.settle import FEW_STEPS, SETTLE_SECONDS, Split, split, split_first
+from collectors.phase.settle import FEW_STEPS, SETTLE_SECONDS, Split, Splitting
 from collectors.phase.timely import timely
 from collectors.phase.topology import (
     Flows,
@@ -70,6 +70,7 @@ class _EngineTrack:
     settled_to: int = 0
     last_seen: int = 0
     pending: deque[Observation] = field(default_factory=deque)
+    splitting: Splitting = field(default_factory=Splitting)
     splits: list[Split] = field(default_factory=list)
     flows: Flows = field(default_factory=Flows)
     mute_until: int = 0
@@ -97,7 +98,7 @@ class _EngineTrack:
         self.resplit()
 
     def resplit(self) -> None:
-        self.splits = split(self.pending, self.calibration.model)
+        self.splits = self.splitting.split(self.pending, self.calibration.model)
 
     def spent(self, one: Split, seen: Observation) -> Spent:
         model = self.calibration.model
@@ -119,7 +120,7 @@ class _EngineTrack:
     def settle_first(self, *, final: bool) -> Spent:
         """Takes the oldest interval out, learns from it, and gives its final seconds."""
         seen = self.pending[0]
-        one = split_first(self.pending, self.calibration.model) if final else self.splits[0]
+        one = self.splitting.first(self.calibration.model) if final else self.splits[0]
         if one.evidence == ("silence",) and seen.end < self.mute_until:
             one = one._replace(idle=0.0, unknown=seen.seconds, evidence=(), error=1.0)
         spent = self.spent(one, seen)
@@ -132,6 +133,7 @@ class _EngineTrack:
         self.settled_to = seen.end
         self.pending.popleft()
         self.splits = self.splits[1:]
+        self.splitting.drop_first()
         if self.calibration.model is not model:
             self.resplit()
         return spent
@@ -359,13 +361,18 @@ class Labeller:
         role = track.flows.role if track is not None and part.entity != HOST else None
         judged = self._judged.setdefault(interval.sequence, {})
         remembered = judged.get(part.entity)
-        divided = (phase.label, phase.busy_ratio, phase.prefill_share, part.spent.has_requests, costs, walls)
+        earlier = None if remembered is None else remembered[2]
+        has_requests = part.spent.has_requests
+        divided = (walls,) if walls else (has_requests, *depends_on(earlier, phase, costs))
         if remembered is not None and remembered[0] == divided:
-            wall = remembered[2]
+            wall = earlier
         elif walls:
             wall = mean_wall(walls)
         else:
-            wall = partition(Group(part.spent.has_requests, part.engines, part.gpus), phase, interval.host, costs)
+            # A machine's earlier wall may be the mean of its GPUs', whose signals are other ones.
+            known = None if earlier is None or part.entity == HOST else earlier.hardware
+            wall = partition(Group(has_requests, part.engines, part.gpus), phase, interval.host, costs, known)
+            divided = (has_requests, *depends_on(wall, phase, costs))
         kind = phase.label if phase.label in ("idle", "waiting", "unknown") else "busy"
         asked = (kind, phase.confidence, wall, costs, role)
         if remembered is None or remembered[1] != asked:

@@ -86,32 +86,66 @@ class _Draft:
         return self.busy is not None and self.busy < _NEGLIGIBLE * self.seen.seconds and not self.seen.moved
 
 
-def split(pending: Sequence[Observation], model: CostModel) -> list[Split]:
-    """The splits of consecutive observations, the newest last, for each of which evidence may still come."""
-    splits: list[Split] = []
-    later = 0.0
-    for draft in reversed(_drafts(pending, model)):
-        splits.append(_conclude(draft, model, final=False, is_heard=_is_heard(later)))
-        later += draft.seen.seconds
-    return splits[::-1]
+class _Known(NamedTuple):
+    """What was made of one observation the last time, for a next time with the same costs and the same claims."""
+
+    given: Observation
+    bare: _Draft
+    """As it was before anything reached into it."""
+    claims: tuple[object, ...]
+    concluded: Split
 
 
-def split_first(pending: Sequence[Observation], model: CostModel) -> Split:
-    """The split of the first observation, which gets no more evidence: what is still open in it is decided."""
-    drafts = _drafts(pending, model)
-    later = 0.0
-    for draft in reversed(drafts[1:]):
-        later += draft.seen.seconds
-    return _conclude(drafts[0], model, final=True, is_heard=_is_heard(later))
+class Splitting:
+    """The splits of an engine's unsettled observations, made anew with each that comes.
+
+    Evidence only reaches back: taking the oldest observation out changes nothing of the others.
+    """
+
+    def __init__(self) -> None:
+        self._model: CostModel | None = None
+        self._drafts: list[_Draft] = []
+        self._known: dict[int, _Known] = {}
+
+    def split(self, pending: Sequence[Observation], model: CostModel) -> list[Split]:
+        """The splits of consecutive observations, the newest last, for each of which evidence may still come."""
+        known = self._known if model is self._model else {}
+        bare = [_bare(known.get(seen.sequence), seen, model) for seen in pending]
+        self._drafts = drafts = [_Draft(one.seen, one.decode, one.busy, one.is_late) for one in bare]
+        _move_late_idle(drafts, model)
+        for index in range(len(drafts)):
+            _reach_back(drafts, index, model)
+        _look_ahead(drafts)
+        self._model, self._known = model, {}
+        later = 0.0
+        for index in range(len(drafts) - 1, -1, -1):
+            seen, draft, is_heard = pending[index], drafts[index], _is_heard(later)
+            claims = (draft.claimed, draft.reached, draft.busy, draft.precedes_prompt, is_heard)
+            before = known.get(seen.sequence)
+            if before is not None and before.given is seen and before.claims == claims:
+                concluded = before.concluded
+            else:
+                concluded = _conclude(draft, model, final=False, is_heard=is_heard)
+            self._known[seen.sequence] = _Known(seen, bare[index], claims, concluded)
+            later += draft.seen.seconds
+        return [self._known[seen.sequence].concluded for seen in pending]
+
+    def first(self, model: CostModel) -> Split:
+        """The split of the first observation, which gets no more evidence: what is still open in it is decided."""
+        later = 0.0
+        for draft in reversed(self._drafts[1:]):
+            later += draft.seen.seconds
+        return _conclude(self._drafts[0], model, final=True, is_heard=_is_heard(later))
+
+    def drop_first(self) -> None:
+        """The first observation has been taken out."""
+        del self._drafts[0]
 
 
-def _drafts(pending: Sequence[Observation], model: CostModel) -> list[_Draft]:
-    drafts = [_draft(with_live_prompt(seen, model.flops_per_token), model) for seen in pending]
-    _move_late_idle(drafts, model)
-    for index in range(len(drafts)):
-        _reach_back(drafts, index, model)
-    _look_ahead(drafts)
-    return drafts
+def _bare(known: _Known | None, seen: Observation, model: CostModel) -> _Draft:
+    if known is not None and known.given is seen:
+        return known.bare
+    return _draft(with_live_prompt(seen, model.flops_per_token), model)
 
 
 def _look_ahead(drafts: list[_Draft]) -> None:
@@ -191,7 +225,8 @@ def _reach_back(drafts: list[_Draft], landed: int, model: CostModel) -> None:
 
 def _claim(drafts: list[_Draft], landed: int, seconds: float) -> None:
     """Time that adds up: no two prompts' engine time is the same second."""
-    for draft in reversed(drafts[: landed + 1]):
+    for index in range(landed, -1, -1):
+        draft = drafts[index]
         if seconds <= 0 or draft.is_proven_idle:
             return
         if draft.seen.missing:
@@ -210,7 +245,8 @@ def _cover(drafts: list[_Draft], landed: int, mean: float, longest: float, count
     draft = drafts[landed]
     draft.reached = min(draft.seen.seconds, max(draft.reached, mean * count))
     remaining = longest - draft.seen.seconds / 2
-    for earlier in reversed(drafts[:landed]):
+    for index in range(landed - 1, -1, -1):
+        earlier = drafts[index]
         if remaining <= 0 or earlier.is_proven_idle:
             return
         earlier.reached = max(earlier.reached, min(earlier.seen.seconds, remaining))
