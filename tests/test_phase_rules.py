@@ -52,6 +52,16 @@ def test_eight_thousand_prompt_tokens_in_little_time_are_not_prefill() -> None:
     assert phase.prefill_share == pytest.approx(0.3)
 
 
+@pytest.mark.parametrize("unknown", [0.5, 0.3, 0.05])
+def test_time_that_nothing_explains_is_never_called_idle(unknown: float) -> None:
+    phase = phase_of(spent(idle=1.0 - unknown, unknown=unknown), settled=True)
+    assert (phase.label, phase.busy_ratio) == ("unknown", None)
+
+
+def test_a_trace_of_what_is_unknown_does_not_hide_that_it_was_idle() -> None:
+    assert phase_of(spent(prefill=0.01, idle=0.96, unknown=0.03), settled=True).label == "idle"
+
+
 def test_hardly_busy_and_no_requests_is_idle() -> None:
     phase = phase_of(spent(prefill=0.02, idle=0.98), settled=True)
     assert phase.label == "idle"

@@ -68,6 +68,8 @@ def phase_of(spent: Spent, *, settled: bool, previous: PhaseLabel | None = None,
     if spent.has_requests and busy_ratio < WAITING_BELOW:
         label = "waiting"
     elif busy_ratio < IDLE_BELOW or own_share is None:
+        if busy + spent.unknown >= IDLE_BELOW * seconds:
+            return Phase("unknown", settled, evidence=spent.evidence)  # what is not explained may have been busy
         label = "idle"
     else:
         slack = min(HYSTERESIS, 0.5 * spent.error) if settled else HYSTERESIS
