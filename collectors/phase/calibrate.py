@@ -57,10 +57,13 @@ _RIDGE = (0.02, 0.05, 0.05, 0.02, 0.02)
 """Pull of each cost towards its prior; the second-order costs of batch and context are held tighter."""
 _KNOWN_RIDGE = (0.02, 0.05, 0.15, 0.02, 0.02)
 """The same where the hardware tells what resident tokens cost."""
-_BANDWIDTH_REACHED = 0.8
-"""Share of the memory bandwidth that a decode step reaches."""
+_MOST_WEIGHTS = 0.8
+"""Share of the memory in use that weights take at most: an engine leaves some for its KV cache."""
 _COLD_RIDGE = 0.05
 """Pull towards the prior while there are few windows; it fades out by `SURE_WINDOWS`."""
+_STEP_RANGE = 2.0
+"""How far the cost of a step may be from what the hardware makes likely, either way, as a factor."""
+_MOST_PULL = 25.0
 _SWEEPS = 200
 _NOISE, _PROMPT_NOISE = 0.02, 0.05
 """Relative noise of a window without prefill, and of the cost of a prompt token in a window."""
@@ -70,9 +73,9 @@ class Hardware(NamedTuple):
     """What a device's data sheet says of its engine's costs before anything was measured.
 
     `tokens_per_step` is how many prompt tokens cost as much as a decode step: a step reads every
-    weight once and a prompt token computes with every weight once. `bytes_per_second` and
-    `memory_bytes` in use are those of all the engine's GPUs, `kv_tokens` the size of its KV cache; 0
-    where unknown.
+    weight once and a prompt token computes with every weight once. `bytes_per_second`
+    is what a step reaches on all the engine's GPUs and `memory_bytes` what is in use on them,
+    `kv_tokens` the size of its KV cache; 0 where unknown.
     """
 
     tokens_per_step: float = CPU_TOKENS_PER_STEP
@@ -89,7 +92,7 @@ class Hardware(NamedTuple):
 
         The cache is what is in use besides the weights; the weights are what a step reads.
         """
-        weights = step * self.bytes_per_second * _BANDWIDTH_REACHED
+        weights = min(step * self.bytes_per_second, _MOST_WEIGHTS * self.memory_bytes)
         cache = self.memory_bytes - weights
         if weights <= 0 or cache <= 0 or self.kv_tokens <= 0:
             return 0.0
@@ -259,7 +262,8 @@ def fit(windows: Iterable[Window], hardware: Hardware = UNKNOWN_HARDWARE) -> Cos
     ceiling = _prompt_token_ceiling(rows)
     prior = _prior(rows, ceiling, hardware)
     weights = [_weight(row, prior[3]) for row in rows]
-    costs = _bounded_ridge(rows, prior, _KNOWN_RIDGE if hardware.is_known else _RIDGE, ceiling, weights)
+    ridge = _KNOWN_RIDGE if hardware.is_known else _RIDGE
+    costs = _bounded_ridge(rows, prior, ridge, ceiling, weights, trusts_prior=hardware.bytes_per_second > 0)
     costs[3] = _prompt_cost(rows, costs, ceiling)
     step, token, kv_step, prompt_token, _ = costs
     knows_prefill = len(prompt_rows) >= MIN_WINDOWS and costs[3] > 0
@@ -296,14 +300,14 @@ def _prior(rows: Sequence[Window], ceiling: float, hardware: Hardware) -> list[f
     reads every weight once and a prompt token computes with every weight once, so a step costs as
     much as `tokens_per_step` prompt tokens: the hardware's ratio of compute to memory bandwidth.
     """
-    step_only = [row.busy / row.steps for row in rows if row.steps > 0 and row.prompt < 0.1 * row.generated]
+    step_only = [row for row in rows if row.steps > 0 and row.prompt < 0.1 * row.generated]
     prompt_only = [row.busy / row.prompt for row in rows if row.prompt > 0 and row.steps == 0]
     mixed = [row for row in rows if row.steps > 0 and row.prompt > 0]
-    step = median(step_only) if step_only else None
+    step = _step_by_ratios(step_only, hardware) if step_only else None
     prompt = median(prompt_only) if prompt_only else None
     if prompt is None and mixed:
         if step is None:
-            step = _step_of_mixed(mixed, hardware)
+            step = _step_by_ratios(mixed, hardware)
             kv_step = hardware.kv_step(step)
             prompt = median(
                 max(0.0, row.busy - row.steps * step - row.kv_steps * kv_step) / row.prompt for row in mixed
@@ -318,8 +322,8 @@ def _prior(rows: Sequence[Window], ceiling: float, hardware: Hardware) -> list[f
     return [step, 0.0, hardware.kv_step(step), alone, 0.0]
 
 
-def _step_of_mixed(mixed: Sequence[Window], hardware: Hardware) -> float:
-    """Seconds of a decode step where every window has prompts too, by the ratios that physics sets.
+def _step_by_ratios(rows: Sequence[Window], hardware: Hardware) -> float:
+    """Seconds of a decode step, by the ratios that physics sets between it and what else took time.
 
     A step that computes a part of a prompt as well reads the weights while it computes, so it costs
     what its prompt tokens cost. What resident tokens cost depends on how large the weights are, and
@@ -329,7 +333,7 @@ def _step_of_mixed(mixed: Sequence[Window], hardware: Hardware) -> float:
     for _ in range(4):
         step = median(
             row.busy / (row.steps - row.mixed + kv_ratio * row.kv_steps + row.prompt / hardware.tokens_per_step)
-            for row in mixed
+            for row in rows
         )
         kv_ratio = hardware.kv_step(step) / step
     return step
@@ -364,6 +368,8 @@ def _bounded_ridge(
     ridge: Sequence[float],
     ceiling: float,
     weights_of_rows: Sequence[float],
+    *,
+    trusts_prior: bool = False,
 ) -> list[float]:
     """Coordinate descent on the normal equations of min |A x - B|^2 + |ridge (x - prior)|^2, x >= 0.
 
@@ -392,8 +398,14 @@ def _bounded_ridge(
     mean_busy = max(1e-9, sum(row.busy for row in rows) / len(rows))
     mean_weight = sum(weights_of_rows) / len(rows)
     strength = len(rows) * mean_weight / mean_busy**2
-    weights = [(ridge[index] ** 2 + coldness * _COLD_RIDGE**2) * strength for index in active]
-    limits = [ceiling * scales[index] if index == 3 else inf for index in active]
+    pulls = list(ridge)
+    if trusts_prior:
+        pulls[0] *= _unidentified(rows)
+    weights = [(pulls[index] ** 2 + coldness * _COLD_RIDGE**2) * strength for index in active]
+    highest = (_STEP_RANGE * prior[0] if trusts_prior and prior[0] > 0 else inf, inf, inf, ceiling, inf)
+    lowest = (prior[0] / _STEP_RANGE if trusts_prior else 0.0, 0.0, 0.0, 0.0, 0.0)
+    limits = [highest[index] * scales[index] for index in active]
+    floors = [lowest[index] * scales[index] for index in active]
     x = list(scaled_prior)
     for _ in range(_SWEEPS):
         moved = 0.0
@@ -403,8 +415,8 @@ def _bounded_ridge(
             for value, at in zip(line, x, strict=True):
                 others += value * at
             best = (target[i] - others + pull * scaled_prior[i]) / (line[i] + pull)
-            if not best > 0.0:
-                best = 0.0
+            if not best > floors[i]:
+                best = floors[i]
             if best > limits[i]:
                 best = limits[i]
             x[i] = best
@@ -417,6 +429,13 @@ def _bounded_ridge(
     for position, index in enumerate(active):
         costs[index] = x[position] / scales[index]
     return costs
+
+
+def _unidentified(rows: Sequence[Window]) -> float:
+    """How much more the prior of a decode step counts, because hardly a step decodes alone."""
+    steps = sum(row.steps for row in rows)
+    alone = steps - sum(row.mixed for row in rows)
+    return min(_MOST_PULL, max(1.0, (steps / max(1e-9, 2.0 * alone)) ** 2))
 
 
 def _columns(row: Window) -> tuple[float, float, float, float, float]:

@@ -24,6 +24,8 @@ Role = Literal["prefill", "decode", "both"]
 
 _ORDER: Mapping[Confidence, int] = {"high": 0, "medium": 1, "low": 2}
 
+_BANDWIDTH_REACHED = ((1, 0.8), (2, 0.63), (4, 0.38), (8, 0.19))
+"""By GPUs of a tensor-parallel group (measured with Llama-2-70B on A100; one GPU: an 8B model)."""
 _FLOW_HALF_LIFE = 30.0
 _FEW_TOKENS = 1000.0
 _LITTLE_COMPUTED, _LITTLE_GENERATED = 0.05, 0.02
@@ -145,10 +147,15 @@ def hardware_of(interval: Interval, reading: EngineReading) -> Hardware:
     flops, bandwidth = first.tensor_peak_flops_per_second, first.dram_peak_bytes_per_second
     return Hardware(
         flops / bandwidth if flops and bandwidth else GPU_TOKENS_PER_STEP,
-        sum(gpu.dram_peak_bytes_per_second or 0.0 for gpu in gpus),
+        _bandwidth_reached(len(gpus)) * sum(gpu.dram_peak_bytes_per_second or 0.0 for gpu in gpus),
         sum(gpu.memory_used_bytes or 0.0 for gpu in gpus),
         reading.kv_cache_tokens or 0.0,
     )
+
+
+def _bandwidth_reached(gpus: int) -> float:
+    """Share of its GPUs' memory bandwidth a decode step reaches: the less, the more GPUs it waits for."""
+    return next((share for most, share in _BANDWIDTH_REACHED if gpus <= most), _BANDWIDTH_REACHED[-1][1])
 
 
 def gpu_spent(gpu: GpuReading, seconds: float, engines: Sequence[Spent], history: DramHistory) -> Spent:
