@@ -25,10 +25,6 @@ OpenNode = Callable[[str, float | None], Feed]
 """Makes the feed of a node, by its name, that begins at a moment (seconds since 1970; None is now)."""
 
 
-class NodeUnknown(Exception):
-    """A node that cannot be opened. The message says why in one line."""
-
-
 class FleetArrived(Message, bubble=False):
     """Something new is known of the fleet. A queued one stands for all."""
 
@@ -117,11 +113,7 @@ class FleetApp(PhasetopApp):
             self.board.move(1)
             self._present()
             return
-        try:
-            feed = self._open_node(row.node.name, self.board.at)
-        except NodeUnknown as problem:
-            self._say(str(problem))
-            return
+        feed = self._open_node(row.node.name, self.board.at)
         fleet = self._fleet_desk
         self.desk = Desk(feed, fleet.palette, host_name=row.node.name, zone=fleet.zone, slo=fleet.slo)
         self.desk.keymap = fleet.keymap
@@ -130,6 +122,9 @@ class FleetApp(PhasetopApp):
             self.uninstall_screen(one)
         self._dashboards.clear()
         feed.start(self._deliver)
+        self.desk.tell(
+            "esc or 6 goes back to the fleet" if self.desk.replay is not None else "6 goes back to the fleet"
+        )
         self.push_screen(self._dashboard(name))
 
     def action_fleet(self) -> None:

@@ -23,7 +23,7 @@ _CHUNK = 40
 _KEPT_CHUNKS = 8
 _LAG = 12.0
 _FURTHEST = 30 * 86_400.0
-_COARSE = 3 * 3600.0
+_COARSE, _FINE = 3 * 3600.0, 60.0
 _FAR = 24
 """Chunks looked through for a change of phase, or for an interval after a gap."""
 _PHASES = ("prefill", "decode", "idle", "waiting", "unknown")
@@ -100,6 +100,7 @@ class NodePast:
 
     def tick_at(self, time_ns: int) -> Tick | None:
         """The latest interval that starts at or before a moment."""
+        self._find_start()
         sequence = min(time_ns // _NANO // self._step, self.last_sequence)
         return self.tick(sequence) or self._nearest(sequence, -1)
 
@@ -169,16 +170,22 @@ class NodePast:
         if self._is_start_known:
             return
         self._is_start_known = True
-        query = f"count_over_time(phasetop_settled_timestamp_seconds{{{self._match}}}[{round(_COARSE)}s])"
         now = self._wall()
         try:
-            found = self._client.query_range(query, now - _FURTHEST, now, _COARSE)
+            first = self._first_since(now - _FURTHEST, now, _COARSE)
+            if first is not None:
+                first = self._first_since(first - _COARSE, first, _FINE) or first
         except PromProblem as problem:
             self.problems = (problem.reason,)  # the day before is looked at all the same
             return
-        first = min((points[0][0] for _, points in found.series if points), default=None)
         if first is not None:
-            self._start = min(int(first - _COARSE), self._end - self._step)
+            self._start = min(int(first - _FINE), self._end - self._step)
+
+    def _first_since(self, start: float, end: float, step: float) -> float | None:
+        """The end of the first step in which anything was scraped."""
+        query = f"count_over_time(phasetop_settled_timestamp_seconds{{{self._match}}}[{round(step)}s])"
+        found = self._client.query_range(query, start, end, step)
+        return min((points[0][0] for _, points in found.series if points), default=None)
 
     def _read(self, chunk: int) -> dict[int, Tick]:
         step, first = self._step, chunk * _CHUNK

@@ -78,8 +78,9 @@ class FleetScreen(Dashboard):
 
             own, always = (remapped(keys, self.desk.keymap) for keys in (own, always))
         self._bindings = BindingsMap(own)
-        self._keys = footer_keys([*own, *always])
-        self.bindings_here = (*own, *always)
+        # A binding of several keys stands here once for each of them.
+        self.bindings_here = tuple({binding.id or binding.key: binding for binding in (*own, *always)}.values())
+        self._keys = footer_keys(self.bindings_here)
         self._tabs = ()
 
     def panels(self) -> tuple[Panel, ...]:
@@ -99,6 +100,8 @@ class FleetScreen(Dashboard):
             rows.grant("findings", 2)
         rows.grant("table", 14)
         rows.grant("totals", 4)
+        rows.grant("table", 20)
+        rows.grant("totals", 5)
         if width >= SIDE_BY_SIDE:
             wide = width * 9 // 20
             shelves = [Shelf(rows["totals"], (("totals", 0), ("findings", wide)))] if rows["totals"] else []

@@ -22,7 +22,6 @@ from dashboard.widgets.panel import Drawing, Panel
 _GAP = 2
 _NARROWEST_NAME, _WIDEST_NAME = 8, 28
 _FEWEST_CELLS = 10
-_PAUSED = "paused"
 _HOT_KV = 0.95
 _MOST_IN_MEAN = 64
 """Nodes whose cells are averaged for a group's own row."""
@@ -254,7 +253,8 @@ def _latency(value: Callable[[Node], float | None]) -> Callable[[Scene, Node], t
 def _power(scene: Scene, node: Node) -> tuple[str, Style]:
     if node.watts is None:
         return "-", scene.palette.dim
-    return f"{node.watts / 1000:.1f}", scene.palette.bright
+    kilowatts = node.watts / 1000
+    return f"{kilowatts:.1f}" if kilowatts < 99.95 else whole(kilowatts, 4), scene.palette.bright
 
 
 def _kv(scene: Scene, node: Node) -> tuple[str, Style]:
