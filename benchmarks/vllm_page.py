@@ -197,13 +197,16 @@ def _histogram(name: str, labels: str, count: float, bounds: Sequence[float], me
     yield f"{name}_created{{{labels}}} 1.7952103770622814e+09"
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Page(BaseHTTPRequestHandler):
+    """Serves the page of an engine that counts from `began`, in seconds of the monotonic clock."""
+
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+    began = 0.0
 
     def do_GET(self) -> None:
         found = self.path.partition("?")[0] in ("/metrics", "/metrics/")
-        body = page(time.monotonic()).encode() if found else b""
+        body = page(time.monotonic() - self.began).encode() if found else b""
         self.send_response(200 if found else 404)
         self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
@@ -217,7 +220,7 @@ class _Handler(BaseHTTPRequestHandler):
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.vllm_page", description=__doc__.partition("\n")[0])
     parser.add_argument("--port", type=int, default=0)
-    server = ThreadingHTTPServer(("127.0.0.1", parser.parse_args().port), _Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", parser.parse_args().port), Page)
     print(server.server_port, flush=True)
     server.serve_forever()
 

@@ -126,9 +126,12 @@ class PrometheusSink:
         if interval.host is not None:
             self._accounts.host.count("host", interval.host, self._elapsed)
         for gpu in interval.gpus.values():
-            account = accounts[gpu_entity(gpu.uuid)] = self._accounts.gpu(gpu)
+            account = self._accounts.gpu(gpu)
             account.count("gpu", gpu, self._elapsed)
             account.report(gpu.xid_codes, interval.end / 1e9)
+            if gpu.instances:
+                continue  # the time is that of its instances, and must not be there twice
+            accounts[gpu_entity(gpu.uuid)] = account
             if is_there(gpu):
                 alive.append(account)
         for engine in interval.engines.values():
@@ -186,9 +189,10 @@ class PrometheusSink:
 
 
 def _subject(account: Account, reading: GpuReading | EngineReading, interval: Interval) -> Subject:
+    is_partitioned = isinstance(reading, GpuReading) and bool(reading.instances)
     return Subject(
         account,
         reading if is_measured(reading, interval.duration) else None,
         reading.state,
-        is_there(reading) or account.unsettled > 0,
+        (is_there(reading) and not is_partitioned) or account.unsettled > 0,
     )

@@ -92,6 +92,14 @@ tests:
 """
 _A, _B = ('job="phasetop",instance="a"', 'job="phasetop",instance="b"')
 GAUGES_OF_TWO_NODES = {
+    # A GPU in two parts: they stand for it, and its memory counts once.
+    f'phasetop_gpu_instances{{{_B},gpu="0",uuid="GPU-p"}}': 2,
+    f'phasetop_gpu_sm_active_ratio{{{_B},gpu="0",uuid="GPU-p"}}': 1,
+    f'phasetop_gpu_sm_active_ratio{{{_B},gpu="0",uuid="MIG-1"}}': 0.5,
+    f'phasetop_gpu_sm_active_ratio{{{_B},gpu="0",uuid="MIG-2"}}': 0.25,
+    f'phasetop_gpu_memory_used_bytes{{{_B},gpu="0",uuid="GPU-p"}}': 30,
+    f'phasetop_gpu_memory_used_bytes{{{_B},gpu="0",uuid="MIG-1"}}': 20,
+    f'phasetop_gpu_memory_used_bytes{{{_B},gpu="0",uuid="MIG-2"}}': 10,
     f'phasetop_gpu_sm_active_ratio{{{_A},gpu="0",uuid="u0"}}': 0.5,
     f'phasetop_gpu_sm_active_ratio{{{_A},gpu="1",uuid="u1"}}': 0.25,
     f'phasetop_gpu_power_watts{{{_A},gpu="0",uuid="u0"}}': 500,
@@ -115,7 +123,8 @@ EXPECTED_OF_TWO_NODES: dict[str, list[tuple[str, float]]] = {
     'round(instance_phase:phasetop_host_phase:ratio_rate5m{phase="idle"} * 5)': [(f'{_A},phase="idle"', 3)],
     'round(instance_bottleneck:phasetop_host_bottleneck:ratio_rate5m{bottleneck="host"} * 5)': [
         (f'{_A},bottleneck="host"', 4)],
-    "instance:phasetop_gpu_sm_active_ratio:avg * 8": [(_A, 3)],
+    "instance:phasetop_gpu_sm_active_ratio:avg * 8": [(_A, 3), (_B, 3)],
+    "instance:phasetop_gpu_memory_used_bytes:sum * 1": [(_B, 30)],
     "instance:phasetop_gpu_power_watts:sum * 1": [(_A, 700)],
     "instance:phasetop_gpu_temperature_celsius:max * 1": [(_A, 70)],
     "instance_state:phasetop_gpu_state:sum * 1": [(f'{_A},state="ok"', 2), (f'{_A},state="lost"', 0)],

@@ -225,5 +225,6 @@ def test_a_machine_without_gpus_has_no_gaps_and_nobody_waits_for_it() -> None:
     assert not feed.pending()
     assert feed.collect(1.0) == Harvest()
     assert feed.status() == (SourceStatus("gpu", "missing", "libnvidia-ml.so.1 not found"),)
+    assert feed.status()[0].collector is None  # nothing that fails to be sampled
     feed.stop()
     assert not reader.running
