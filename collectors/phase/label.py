@@ -55,6 +55,8 @@ _SMOOTHING_SECONDS = 2.0
 _FORGET_SECONDS = 900.0
 """An engine or GPU not seen for so long is forgotten, with what was learned of it."""
 _COLD_SECONDS = 20.0
+_MUTE_SECONDS = 60.0
+"""How long the silence of an engine is doubted that computed a prompt in longer silence than labels wait for."""
 _CACHED_MANY = 10
 """Cached tokens per computed one from which an interval's prompts were cache look-ups more than prefill."""
 
@@ -94,7 +96,7 @@ class _EngineTrack:
             self.pending.append(seen)
         self.last_seen = seen.end
         if (seen.ttft_longest or 0.0) > SETTLE_SECONDS and not any(one.moved or one.running for one in earlier):
-            self.mute_until = seen.end + int(_FORGET_SECONDS * _NANO)
+            self.mute_until = seen.end + int(_MUTE_SECONDS * _NANO)
         self.resplit()
 
     def resplit(self) -> None:
