@@ -213,8 +213,9 @@ class PhasetopApp(App[None]):
 
     def _ask(self) -> None:
         """Asks the terminal to say when it has drawn what was sent."""
-        if self._driver is not None and not self.is_headless and self._pace.ask():
-            self._driver.write(QUESTION)
+        driver = self._driver
+        if driver is not None and hasattr(driver, "_writer_thread") and self._pace.ask():
+            driver.write(QUESTION)
 
     def on_cursor_position(self, event: CursorPosition) -> None:
         self._pace.answered()
@@ -298,6 +299,20 @@ class PhasetopApp(App[None]):
     def action_mark(self) -> None:
         moment = self.desk.mark()
         self._say("not marked any more" if moment is None else f"marked {clock(moment, self.desk.zone)}; ' goes there")
+
+    def action_edge(self, name: str) -> None:
+        """A and B are the ends of a range, which is summed up once it has both."""
+        edges = self.desk.set_edge(name)
+        if edges is None:
+            begins = "the range begins here; go to its end and press B"
+            self._say(begins if name == "A" else "the range ends here; go to its beginning and press A")
+        elif name == "A":
+            self._say("the range begins here; B sums it up")
+        elif isinstance(self.screen, Dashboard):
+            from dashboard.ranges import RangeSum
+            from dashboard.screens.range import RangeScreen
+
+            self.push_screen(RangeScreen(self.screen.scene(), RangeSum(*edges, self.desk.between(*edges))))
 
     def action_jump_mark(self) -> None:
         self.desk.jump_mark()

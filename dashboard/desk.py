@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, tzinfo
 
 from collectors.model import Event, Tick
@@ -69,6 +69,8 @@ class Desk:
         """Keys of one's own, by what they do."""
         self.marks: tuple[int, ...] = ()
         """Moments that were marked, wall-clock nanoseconds, in order."""
+        self.edges: dict[str, int] = {}
+        """The moments A and B between which is summed up, wall-clock nanoseconds."""
         self._shown_second = 0
         self._notice: tuple[str, int] | None = None
         self.columns = 90
@@ -433,6 +435,19 @@ class Desk:
         is_marked = moment in self.marks
         self.marks = tuple(sorted({*self.marks} - {moment} if is_marked else {*self.marks, moment}))
         return None if is_marked else moment
+
+    def set_edge(self, name: str) -> tuple[int, int] | None:
+        """Puts A before, or B behind, the interval looked at; both moments, in order, once both are there."""
+        tick = self.tick()
+        if tick is not None:
+            self.edges[name] = tick.interval.start if name == "A" else tick.interval.end
+        if len(self.edges) < 2:
+            return None
+        return min(self.edges.values()), max(self.edges.values())
+
+    def between(self, start: int, end: int) -> Iterator[Tick]:
+        """The intervals of a range, of the recording or of what is in memory."""
+        return self.replay.between(start, end) if self.replay is not None else self.history.between(start, end)
 
     def jump_mark(self) -> None:
         """To the next mark; from the last one to the first."""

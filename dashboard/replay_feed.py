@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import tzinfo
 
@@ -145,6 +145,9 @@ class ReplayFeed:
 
     def to_end(self) -> None:
         self._ask(self._follow)
+
+    def between(self, start: int, end: int) -> Iterator[Tick]:
+        return self._recording.ticks(start, end)
 
     def resize(self, columns: int, window_seconds: float) -> None:
         """How wide the scrubber is, and how much time the strip shows."""

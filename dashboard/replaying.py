@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import tzinfo
 from typing import Protocol, runtime_checkable
 
+from collectors.model import Tick
 from dashboard.scene import Playback
 from dashboard.state import Feed
 
@@ -48,5 +50,9 @@ class Replaying(Feed, Protocol):
     def change_speed(self, direction: int) -> None: ...
 
     def to_end(self) -> None: ...
+
+    def between(self, start: int, end: int) -> Iterator[Tick]:
+        """The intervals that start within [start, end), wall-clock ns; for a thread, as they are read from disk."""
+        ...
 
     def resize(self, columns: int, window_seconds: float) -> None: ...

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -148,6 +148,19 @@ class History:
             if first <= sequence <= last:
                 return self._chunk(first, packed).get(sequence)
         return None
+
+    def between(self, start: int, end: int) -> Iterator[Tick]:
+        """The full ticks that start within [start, end), wall-clock ns, as of this moment; unpacked one by one."""
+        packed, recent = [chunk for _, _, chunk in self._chunks], list(self._recent.values())
+
+        def ticks() -> Iterator[Tick]:
+            from dashboard.archive import unpack
+
+            for chunk in packed:
+                yield from unpack(chunk)
+            yield from recent
+
+        return (tick for tick in ticks() if start <= tick.interval.start < end)
 
     def before(self, sequence: int, seconds: float) -> list[Tick]:
         """The full ticks of the `seconds` up to and including that interval, oldest first.

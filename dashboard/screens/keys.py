@@ -37,6 +37,9 @@ _MOVING = (
     Binding("grave_accent", "app.mark", "", show=False, key_display="`", id="mark",
             tooltip="mark the interval looked at, or take its mark away"),
     Binding("apostrophe", "app.jump_mark", "", show=False, key_display="'", id="mark.next", tooltip="to the next mark"),
+    Binding("A", "app.edge('A')", "", show=False, key_display="A B", id="range.begin",
+            tooltip="the ends of a range; at B what went on in it is summed up"),
+    Binding("B", "app.edge('B')", "", show=False, id="range.end"),
     Binding("g", "app.go_to", "go to", id="view.go_to", tooltip="go to a time: 03:12, 10m ago, 2026-05-01T03:12"),
 )  # fmt: skip
 _DOING = (

@@ -53,8 +53,12 @@ class Scrubber(Panel):
         line = Line().add(" ", palette.base)
         if width >= 60:
             line.add(clock(playback.start, scene.zone), palette.dim).add(" ", palette.base)
+        length = max(1, playback.end - playback.start)
+        marked = {(moment - playback.start) * count // length for moment in scene.marks}
         for x, cell in enumerate(_resampled(playback.strip, count)):
             glyph, style = _drawn(scene, cell)
+            if x in marked:
+                glyph, style = palette.glyphs.change, palette.strong
             if x == here:
                 glyph, style = palette.glyphs.cursor, palette.strip.cursor
             line.add(glyph, style)
