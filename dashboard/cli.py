@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, str] = {
     "repair": "save what can be read of a damaged recording",
     "demo": "the dashboard of a recording that ships with phasetop",
     "note": "put a note into a recording: what was changed, and when",
+    "web": "the dashboard in a browser, with the extra phasetop[web]",
     "doctor": "what can be measured here, what cannot, why, and the remedy",
     "config": "check or show the configuration, or where it is looked for",
 }

@@ -25,6 +25,8 @@ def screen_arguments(parser: argparse.ArgumentParser) -> None:
 
 def terminal_needed(instead: str) -> None:
     """Raise UsageError unless there is a terminal to draw on; `instead` says what works without one."""
+    if os.environ.get("TEXTUAL_DRIVER"):
+        return  # the screen is drawn elsewhere, in a browser
     for name, stream in (("input", sys.stdin), ("output", sys.stdout), ("error", sys.stderr)):
         if stream is None or not stream.isatty():
             raise UsageError(f"standard {name} is no terminal; {instead}")
