@@ -40,8 +40,8 @@ td:first-child{overflow-wrap:anywhere;min-width:9em}
 .plot{margin:18px 0 14px}figcaption{font-weight:600;margin-bottom:6px}
 figcaption .key{font-weight:400;margin:0 0 0 14px}
 .frame{display:grid;grid-template-columns:56px minmax(0,1fr);grid-template-rows:190px 22px}
-.area{background:repeating-linear-gradient(45deg,var(--hatch) 0 3px,transparent 3px 7px);
-border:1px solid var(--line);border-width:0 0 1px 1px}
+.area.bands{background:repeating-linear-gradient(45deg,var(--hatch) 0 3px,transparent 3px 7px)}
+.area{border:1px solid var(--line);border-width:0 0 1px 1px}
 .area svg{display:block;width:100%;height:100%;overflow:visible}
 .y{position:relative}.y span{position:absolute;right:8px;transform:translateY(50%);font-size:12px;color:var(--dim);
 white-space:nowrap}
@@ -55,10 +55,10 @@ color:var(--dim);white-space:nowrap}
 footer{border-top:1px solid var(--line);margin-top:36px;color:var(--dim);font-size:13px}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:2px 16px;margin:0}dd{margin:0}
 @media(max-width:640px){main{padding:18px 14px 40px}h1{font-size:21px}
-.f{grid-template-columns:minmax(0,1fr) auto;gap:1px 10px}.b{grid-column:1;grid-row:2}.c{grid-column:2;grid-row:2;
-justify-self:end;padding:0 8px}.e{grid-column:1/-1}.b:empty{display:none}
+.f{grid-template-columns:minmax(0,1fr) auto;gap:1px 10px}.b{grid-column:1}.c{grid-column:2;grid-row:2;
+justify-self:end;align-self:start;padding:0 8px}.e{grid-column:1}.b:empty{display:none}
 .frame{grid-template-columns:46px minmax(0,1fr);grid-template-rows:150px 22px}
 .x span:nth-child(2n){display:none}figcaption .key{margin:0 12px 0 0}
-figcaption{display:flex;flex-wrap:wrap;row-gap:2px}figcaption .key:first-of-type{margin-left:0}}
-@media print{.area{background:none}section{break-inside:avoid}}
+figcaption .key:first-of-type{margin-left:10px}}
+@media print{.area.bands{background:none}section{break-inside:avoid}}
 """.strip()

@@ -45,7 +45,7 @@ def plot_html(plot: Plot, style: Style) -> str:
     return (
         f'<figure class="plot"><figcaption>{escape(plot.title)}{_legend(plot)}</figcaption>'
         f'<div class="frame"><div class="y">{"".join(_y_labels(y, style))}</div>'
-        f'<div class="area"><svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img"'
+        f'<div class="area {plot.kind}"><svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img"'
         f' aria-label="{escape(plot.title, quote=True)}">{"".join(_grid(y))}{"".join(body)}{marks}'
         f"{''.join(_tips(plot, x, style))}</svg></div>"
         f'<div class="x">{"".join(_x_labels(x, style))}</div></div>'

@@ -10,6 +10,7 @@ from collectors.analysis.figures import Cell, Figure, Unit
 MISSING = "-"
 _SI = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _HOUR = 3600.0
+_KILOWATT_HOURS_FROM = 3.6e5
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,8 @@ class Style:
         """The bounds of the stated error, "" where there are none."""
         if figure.low is None or figure.high is None:
             return ""
+        if figure.unit == "joules" and abs(figure.value or 0.0) >= _KILOWATT_HOURS_FROM:
+            return f"{digits(figure.low / 3.6e6)} to {digits(figure.high / 3.6e6)} kWh"
         return f"{self.value(figure.low, figure.unit)} to {self.value(figure.high, figure.unit)}"
 
 
@@ -108,7 +111,7 @@ def seconds(value: float) -> str:
 
 def energy(joules: float) -> str:
     """Kilowatt-hours from a tenth of one on, joules below."""
-    if abs(joules) >= 3.6e5:
+    if abs(joules) >= _KILOWATT_HOURS_FROM:
         return f"{digits(joules / 3.6e6)} kWh"
     return f"{digits(joules / 1000)} kJ" if abs(joules) >= 1000 else f"{digits(joules)} J"
 

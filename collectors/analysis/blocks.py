@@ -31,6 +31,7 @@ KEYS: Mapping[str, str] = {
     "latency": "(engine, field, bottleneck, lower bound, upper bound): observations",
     "latency-sum": "(engine, field): seconds of all observations together",
     "use": "(resource, moment): moments of a resource's use over the seconds of prefill and decode",
+    "power": "(moment): moments of the energy of all GPUs over the seconds of prefill, decode and the rest",
     "delay": "(engine, moment): moments of the time per token over prefill beside decode and the batch",
     "alone": "(engine, what): seconds and tokens of intervals that were prefill alone",
     "detail": "seconds of the intervals that were looked at one by one",

@@ -19,6 +19,8 @@ ALONE_FROM = 0.98
 USES = ("compute", "memory-bandwidth", "engine-flops", "engine-bytes")
 """Resources whose use is separated by phase: tensor and DRAM activity of the GPUs (ratios of time), and
 operations and bytes that the engines estimate (per GPU and second)."""
+POWER = ("pp", "pd", "pi", "dd", "di", "ii", "py", "dy", "iy", "p", "d", "i", "y")
+"""Products of the seconds of prefill (p), decode (d) and the rest (i) of an interval, and of all GPUs' joules (y)."""
 MOMENTS = ("n", "p", "d", "pp", "pd", "dd", "py", "dy", "pm", "dm")
 DELAY = ("w", "x", "b", "xx", "xb", "bb", "y", "xy", "by", "yy")
 """Sums of the weights, prefill seconds a decode step (x), the batch (b) and the time per token (y)."""
@@ -72,12 +74,15 @@ class Detail:
             f"SELECT i.sequence, i.seconds, l.busy_ratio {ratio}, l.prefill_share {ratio} FROM interval i"
             " JOIN label l ON l.sequence = i.sequence AND l.entity = ? WHERE i.sequence BETWEEN ? AND ?"
         )
+        has_energy = "energy_joules" in columns["gpu"]
+        energy = f"sum(r.energy_joules) / {scales['gpu', 'energy_joules']}.0" if has_energy else "NULL"
         activity = [
             f"avg(r.{name}) / {scales['gpu', name]}.0" if name in columns["gpu"] else "NULL"
             for name in ("tensor_active_ratio", "dram_active_ratio")
         ]
         self._gpus = (
-            f"SELECT r.sequence, {', '.join(activity)} FROM gpu r WHERE r.sequence BETWEEN ? AND ? GROUP BY r.sequence"
+            f"SELECT r.sequence, {', '.join(activity)}, {energy} FROM gpu r"
+            " WHERE r.sequence BETWEEN ? AND ? GROUP BY r.sequence"
         )
 
     def look(self, block: Block, first: int, last: int) -> None:
@@ -93,9 +98,10 @@ class Detail:
                 for name, value, scale in zip(self._engine_fields, row[8:], self._engine_scales, strict=True)
             }
             self._engine(block, _Row._make((*row[:8], values)))
-        for sequence, tensor, dram in self._connection.execute(self._gpus, (first, last)):
+        for sequence, tensor, dram, joules in self._connection.execute(self._gpus, (first, last)):
             if sequence in hosts:
                 p, d, seconds = hosts[sequence]
+                _power(block, p, d, max(0.0, seconds - p - d), joules)
                 _moment(block, "compute", p, d, None if tensor is None else tensor * seconds)
                 _moment(block, "memory-bandwidth", p, d, None if dram is None else dram * seconds)
 
@@ -137,6 +143,14 @@ class Detail:
             DELAY, (1.0, x, b, x * x, x * b, b * b, y, x * y, b * y, y * y), strict=True
         ):  # fmt: skip
             block.add(("delay", entity, name), w * value)
+
+
+def _power(block: Block, p: float, d: float, i: float, y: float | None) -> None:
+    if y is None:
+        return
+    values = (p * p, p * d, p * i, d * d, d * i, i * i, p * y, d * y, i * y, p, d, i, y)
+    for name, value in zip(POWER, values, strict=True):
+        block.add(("power", name), value)
 
 
 def _moment(block: Block, resource: str, p: float, d: float, amount: float | None) -> None:

@@ -9,6 +9,8 @@ from collectors.analysis.words import duration, percent
 from collectors.model import Confidence
 
 _STRETCHES = 12
+_RESOLUTION = 0.005
+"""GPUs tell their busy time in whole per cent."""
 
 
 def capacity_section(study: Study) -> Section | None:
@@ -121,7 +123,8 @@ def host_section(study: Study) -> Section | None:
     error = study.split_error(busy)
     figures = (
         figure("host_bound", "time the GPUs waited for the host", seconds if totals.gpus else None, "seconds",
-               "GPU idle while requests ran", "high", missing="no GPU tells when it is idle"),
+               "GPU idle while requests ran", "high", error=0.05 * seconds + _RESOLUTION * totals.seconds,
+               missing="no GPU tells when it is idle"),
         figure("host_bound_ratio", "the same, of all time",
                ratio(seconds, totals.seconds) if totals.gpus else None, "ratio", "GPU idle while requests ran", "high",
                missing="no GPU tells when it is idle"),

@@ -12,6 +12,7 @@ from collectors.analysis.words import latency
 from collectors.model import Confidence
 
 _NAMES = {"ttft": "time to first token", "tpot": "time per output token", "e2e": "request", "queue": "queue"}
+_BOUNDED = "bounds: 95 % of a block bootstrap, and the labels' stated error"
 _HISTOGRAMS = "engines' histograms, merged before quantiles are taken"
 
 
@@ -126,8 +127,8 @@ def interference_section(study: Study) -> Section | None:
                    "seconds", "engines' histograms", "high"),
             figure(_key("added_by_prefill", title, many), "of which prefill added, by regression", found.added,
                    "seconds", evidence, confidence,
-                   bounds=None if found.low is None or found.high is None else (found.low, found.high),
-                   missing="prefill beside decode hardly varied", note="bounds: 95 %, block bootstrap"),
+                   bounds=_bounds(study, found),
+                   missing="prefill beside decode hardly varied", note=_BOUNDED),
             figure(_key("added_by_accounting", title, many), "the same by the labels' split of each step",
                    found.accounted, "seconds", "settled labels and step counts", "medium"),
         ]  # fmt: skip
@@ -139,6 +140,18 @@ def interference_section(study: Study) -> Section | None:
         "A step that computes prompts takes longer, and everybody who decodes in it waits.", tuple(figures),
         plots=tuple(points),
     )  # fmt: skip
+
+
+def _bounds(study: Study, found: Interference) -> tuple[float, float] | None:
+    """Those of the bootstrap, wider by what the labels may be wrong (the regression repairs no more than a factor),
+    and at least as far as the accounting: the regression leans towards 0 where prefill is told with noise."""
+    if found.added is None or found.low is None or found.high is None:
+        return None
+    doubt, prefill = study.split_error(study.totals.busy), study.totals.wall["prefill"]
+    wrong = found.added * min(1.0, doubt / prefill) if doubt is not None and prefill > 0 else 0.0
+    below, above = max(0.0, found.added - found.low), max(0.0, found.high - found.added)
+    low, high = found.added - (below**2 + wrong**2) ** 0.5, found.added + (above**2 + wrong**2) ** 0.5
+    return min(low, found.accounted), max(high, found.accounted)
 
 
 def _agrees(found: Interference) -> bool:
@@ -216,5 +229,5 @@ def _in_words(title: str, found: Plan) -> str:
     return (
         f"{title}: {told}, decoding batches of {found.batch:.0f} at {latency(found.tpot)} a token"
         f" (bounded by {found.limit}); this load keeps {found.prefill_load:.2g} and {found.decode_load:.2g} of them"
-        f" busy{'' if found.is_alone_measured else '; prefill was never alone, it may need up to half as many more'}."
+        f" busy{'' if found.is_alone_measured else '; prefill was never alone, what it takes then is estimated'}."
     )

@@ -14,6 +14,7 @@ from collectors.analysis.measures import BY_KEY
 from collectors.analysis.settings import Settings
 from collectors.analysis.tables import Read, read
 from collectors.analysis.totals import Totals
+from collectors.analysis.watts import Watts, watts
 from collectors.analysis.words import duration, percent
 from collectors.model import Confidence
 from collectors.phase.calibrate import UNCALIBRATED, CostModel
@@ -97,6 +98,10 @@ class Study:
         objective = self.settings.promises.of(title).tpot
         promised = None if objective is None else objective.seconds
         return plan(self.totals, engines, self.costs(engines), promised, batch)
+
+    @cached_property
+    def watts(self) -> Watts | None:
+        return watts(self.totals.sums, [block.sums for block in self.read.blocks])
 
     def split_error(self, seconds: float) -> float | None:
         """One standard deviation of the prefill part of some busy seconds, if all intervals erred to the same side."""
