@@ -1,9 +1,10 @@
 """Taking the names out of a recording before it is given away.
 
-Host names, model names and users become `host-1`, `model-1`, `user-1`, the same name always the
-same word, so that what belongs together still does. Command lines and the words of people's notes
-go. Everything measured stays, and so do the names of products (of GPUs, of engines and their
-versions) and the identifiers of GPUs.
+Names of hosts, models, users, network links and programs become `host-1`, `model-1`, `user-1`, `link-1`,
+`program-1`, the same name always the same word, so that what belongs together still does. Command lines, pods
+and the words of people's notes go. Everything measured stays, and so do the names of products (of GPUs, of
+engines, their versions and their programs) and the identifiers of GPUs. `POLICY` says it for each text of a
+reading; a text that it does not know goes.
 """
 
 from __future__ import annotations
@@ -11,17 +12,53 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from collectors.model import Bottleneck, Event, Gap, GpuProcess, Interval, Label, Tick
-from collectors.readings import EngineReading
+from collectors.readings import EngineReading, GpuReading, HostReading, Reading, field_specs
 
 _HERE = {"localhost", "127.0.0.1", "::1"}
 """Addresses that name no machine."""
+Policy = Literal["keep", "text", "endpoint", "host", "model", "link", "program"]
+"""What becomes of a text: it stays; names in it that are known are replaced; or it is a name itself, of that kind."""
+
+POLICY: Mapping[type[Reading], Mapping[str, Policy]] = {
+    HostReading: {"name": "host", "numa_cpus": "keep", "network_interfaces": "link", "rdma_ports": "link"},
+    GpuReading: {
+        **dict.fromkeys(
+            (
+                "uuid", "name", "source", "page_fields", "parent", "instance", "state", "recovery_action", "xid_codes",
+                "peak_source",
+            ),
+            "keep",
+        ),
+        "note": "text",
+    },
+    EngineReading: {
+        **dict.fromkeys(
+            ("engine_index", "engine", "role", "version", "dtype", "kv_cache_dtype", "late_fields", "state", "gpus"),
+            "keep",
+        ),
+        "endpoint": "endpoint",
+        "model": "model",
+        "processes": "program",
+        "process_threads": "program",
+    },
+}  # fmt: skip
+_PROGRAMS = re.compile(
+    r"python[\d.]*|VLLM::.*|sglang::.*|ray::.*|llama-server|tritonserver|text-generation-.*|trtllm.*|pt_.*|uvloop|asyncio",
+    re.IGNORECASE,
+)
+"""Programs and threads of engines, whose names are those of products."""
 _NOTE = "note (its words were taken out)"
 
 T = TypeVar("T")
+R = TypeVar("R", HostReading, GpuReading, EngineReading)
+
+
+_TEXTS = {reading: tuple(spec.name for spec in field_specs(reading) if spec.unit == "text") for reading in POLICY}
+"""The fields of a reading that hold text, alone or in lists."""
 
 
 class Redactor:
@@ -93,11 +130,12 @@ class Redactor:
         return kept
 
     def _interval(self, interval: Interval) -> Interval:
-        host = interval.host if interval.host is None else replace(interval.host, name=self.host(interval.host.name))
-        engines = [self._engine(engine) for engine in interval.engines.values()]
+        host = None if interval.host is None else self._reading(interval.host)
+        engines = [self._reading(engine) for engine in interval.engines.values()]
         return replace(
             interval,
             host=host,
+            gpus={uuid: self._reading(gpu) for uuid, gpu in interval.gpus.items()},
             engines={engine.key: engine for engine in engines},
             gaps=tuple(Gap(self.text(gap.source), self.text(gap.reason)) for gap in interval.gaps),
             gpu_processes={
@@ -106,14 +144,33 @@ class Redactor:
             },
         )
 
-    def _engine(self, engine: EngineReading) -> EngineReading:
-        model = None if engine.model is None else self._word("model", engine.model)
-        return replace(engine, endpoint=self._endpoint(engine.endpoint), model=model)
+    def _reading(self, reading: R) -> R:
+        policies = POLICY[type(reading)]
+        changes: dict[str, Any] = {}
+        for name in _TEXTS[type(reading)]:
+            value = getattr(reading, name)
+            if value is not None and policies.get(name) != "keep":
+                changes[name] = self._replaced(value, policies.get(name))
+        return replace(reading, **changes) if changes else reading
+
+    def _replaced(self, value: str | tuple[str | None, ...], policy: Policy | None) -> Any:
+        if policy is None:
+            return None
+        if isinstance(value, tuple):
+            return tuple(None if one is None else self._replaced(one, policy) for one in value)
+        if policy == "text":
+            return self.text(value)
+        if policy == "endpoint":
+            return self._endpoint(value)
+        if policy == "program" and _PROGRAMS.fullmatch(value):
+            return value
+        return self._word(policy, value)
 
     def _process(self, process: GpuProcess) -> GpuProcess:
         user = None if process.user is None else self._word("user", process.user)
         engine = None if process.engine is None else self._endpoint(process.engine)
-        return replace(process, user=user, command=None, engine=engine)
+        name = None if process.name is None else self._replaced(process.name, "program")
+        return replace(process, name=name, user=user, command=None, engine=engine, pod=None)
 
     def _label(self, label: Label) -> Label:
         return replace(label, entity=self.text(label.entity), bottleneck=self._bottleneck(label.bottleneck))

@@ -19,7 +19,7 @@ from collectors.events import events_between
 from collectors.model import Event, Gap, GpuProcess, Interval, Tick
 from collectors.phase.label import Labeller
 from collectors.phase.rules import phase_seconds
-from collectors.readings import GpuReading, field_specs
+from collectors.readings import EngineReading, GpuReading, HostReading, Reading, field_specs
 from collectors.replay import Recording
 from dashboard.commands.progress import Progress
 from exporters.dump import TABLES
@@ -27,7 +27,7 @@ from exporters.excerpt import SeveralRuns, write_excerpt
 from exporters.openmetrics_dump import dump_openmetrics
 from exporters.parquet_dump import dump_parquet
 from exporters.recording_file import Origin, RecordingFile
-from exporters.redact import Redactor
+from exporters.redact import POLICY, Redactor
 from tests.recording_support import SECOND, START, interval, recording_file, ticks, with_event
 
 LENGTH = 150
@@ -274,6 +274,35 @@ def test_redacting_takes_out_every_name_and_leaves_every_figure() -> None:
     (before,) = tick.interval.engines.values()
     assert replace(engine, endpoint=before.endpoint, model=before.model) == before
     assert redacted.interval.gpus == tick.interval.gpus
+
+
+@pytest.mark.parametrize("reading", [HostReading, GpuReading, EngineReading])
+def test_redacting_knows_what_to_do_with_every_text_of_a_reading(reading: type[Reading]) -> None:
+    texts = {spec.name for spec in field_specs(reading) if spec.unit == "text"}
+    assert set(POLICY[reading]) == texts, "say in exporters/redact.py what becomes of it; until then it is taken out"
+
+
+def test_redacting_takes_names_out_of_lists_and_notes_too() -> None:
+    tick = secretive(3)
+    host, (engine,), (gpu, *_) = tick.interval.host, tick.interval.engines.values(), tick.interval.gpus.values()
+    assert host is not None
+    named = replace(
+        tick.interval,
+        host=replace(host, network_interfaces=("eno1-acme",), rdma_ports=("mlx5_acme/1",)),
+        engines={
+            engine.key: replace(engine, processes=("VLLM::EngineCore", "acme-router"), process_threads=(None, "x9"))
+        },
+        gpus={gpu.uuid: replace(gpu, note="lost; ask web-7.example")},
+        gpu_processes={gpu.uuid: (GpuProcess(7, "acme-train", "alice"),)},
+    )
+    redacted = Redactor().tick(replace(tick, interval=named)).interval
+    assert "acme" not in repr(redacted)
+    assert redacted.host is not None
+    assert (redacted.host.network_interfaces, redacted.host.rdma_ports) == (("link-1",), ("link-2",))
+    (kept,) = redacted.engines.values()
+    assert kept.processes == ("VLLM::EngineCore", "program-1")
+    assert redacted.gpus[gpu.uuid].note == "lost; ask host-1"
+    assert redacted.gpu_processes[gpu.uuid][0].name == "program-3"
 
 
 def test_the_same_name_is_the_same_word_and_another_is_another() -> None:
