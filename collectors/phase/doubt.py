@@ -22,6 +22,8 @@ _MOST = 0.35
 _UNEXPLAINED_STEPS = 0.5
 """Part of an interval's misfit that is decode time counted on the wrong side of an edge, at most."""
 _LITTLE_PREFILL, _MUCH_PREFILL = 0.1, 0.5
+_RATIOS_KNOWN, _RATIOS_UNKNOWN = 0.5, 4.0
+"""Relative error of a step's cost per relative residual where it rests on a device's ratios, seen or supposed."""
 _COLD = 1.0
 """Relative error of that cost while hardly any windows are known; it shrinks as they become enough."""
 _STEP_EDGE = 0.4
@@ -46,7 +48,8 @@ def stated_error(one: Split, seen: Observation, model: CostModel, misfit: float 
     costs += _COLD * max(0.0, 1.0 - model.windows / SURE_WINDOWS)
     if model.prefill_share > _MUCH_PREFILL:
         # Hardly a step without prompts: what decoding alone costs rests on the hardware's ratios.
-        steps = model.error * model.prefill_share / (1.0 - min(0.95, model.prefill_share)) * (1.0 - share)
+        ratios = _RATIOS_KNOWN if seen.busy_source == "gpu" else _RATIOS_UNKNOWN
+        steps = ratios * model.error * model.prefill_share / (1.0 - min(0.95, model.prefill_share)) * (1.0 - share)
     else:
         steps = 0.0
     unexplained = model.error if misfit is None else misfit
