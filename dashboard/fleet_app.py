@@ -115,7 +115,8 @@ class FleetApp(PhasetopApp):
             return
         feed = self._open_node(row.node.name, self.board.at)
         fleet = self._fleet_desk
-        self.desk = Desk(feed, fleet.palette, host_name=row.node.name, zone=fleet.zone, slo=fleet.slo)
+        self.desk = Desk(feed, fleet.palette, host_name=row.node.name, zone=fleet.zone, slo=fleet.slo,
+                         interval=self.board.scrape_interval)  # fmt: skip
         self.desk.keymap = fleet.keymap
         self.desk.wake = self._wake
         for one in list(self._dashboards):

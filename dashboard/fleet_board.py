@@ -83,6 +83,8 @@ class FleetBoard:
     columns: int = 0
     scrape_interval: float = 15.0
     has_past: bool = True
+    refresh: float = 10.0
+    """Seconds from one look to the next."""
     page: int = 10
     _rows: tuple[object, list[Row]] | None = None
     _totals: tuple[object, Totals] | None = None

@@ -262,7 +262,7 @@ def _bottleneck(spent: Mapping[str, float], seconds: float) -> Bottleneck:
     if total < _LEAST_SETTLED * seconds:
         return Bottleneck()
     name = max(spent, key=lambda one: spent[one])
-    if name not in BOTTLENECK_NAMES:
+    if name not in BOTTLENECK_NAMES or name == "unknown":
         return Bottleneck()
     found: BottleneckName = name
     shares = {one: part / total for one, part in spent.items() if part > 0}

@@ -126,5 +126,7 @@ def _scalar(text: str, where: str) -> str:
 
 
 def _without_comment(line: str) -> str:
+    if line.lstrip().startswith("#"):
+        return ""
     found = re.match(r"""((?:"[^"]*"|'[^']*'|[^#"']|(?<!\s)#)*)""", line)
     return found[1].rstrip() if found is not None else line

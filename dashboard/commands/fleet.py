@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from dashboard.objectives import slo_book
 
     board = FleetBoard(price=fleet.gpu_hour_price, where=where, has_past=source.has_past,
-                       scrape_interval=source.scrape_interval)  # fmt: skip
+                       scrape_interval=source.scrape_interval, refresh=fleet.refresh)  # fmt: skip
     app = FleetApp(
         lambda take: FleetWatch(source, take, interval=fleet.refresh),
         board,

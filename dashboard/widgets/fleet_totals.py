@@ -14,6 +14,9 @@ from dashboard.widgets.panel import Drawing, Panel
 
 Part = list[tuple[str, Style]]
 
+_LATE = 1.8
+"""Looks: what is older than so many of them is shown with its age."""
+
 
 class FleetTotals(Panel):
     """GPUs by phase, power and tokens, money, what could be spared, and the balance of prefill and decode."""
@@ -200,9 +203,8 @@ class FleetHeader(Panel):
                 line.add("  asking", palette.dim)
         elif snapshot is None:
             line.add("no data" if failed else "starting", palette.warning if failed else palette.dim)
-        elif board.state.failing_since is not None:
-            age = duration(max(0.0, scene.now / NANOSECONDS - snapshot.at))
-            line.add(f"{glyphs.warning} {age} old", palette.warning)
+        elif (age := max(0.0, scene.now / NANOSECONDS - snapshot.at)) > _LATE * board.refresh:
+            line.add(f"{glyphs.warning} {duration(age)} old", palette.warning)
         else:
             line.add(glyphs.live, palette.decode).add(" live", palette.text)
         if width >= 72:

@@ -101,10 +101,11 @@ def test_before_the_first_answer_it_says_that_it_asks() -> None:
 
 def test_a_problem_is_told_with_the_age_of_what_is_shown() -> None:
     board = board_of(nodes())
-    board.take(replace(board.state, problem="connection refused", failing_since=NOW))
+    old = Snapshot(-40.0, board.nodes)  # the test's clock stands at 0
+    board.take(replace(board.state, snapshot=old, problem="connection refused", failing_since=NOW))
     text = "\n".join(painted(board, 120, 30))
     assert "connection refused" in text
-    assert " old" in text
+    assert "40 s old" in text
     assert "node-3" in text, "the last data stay"
 
 
