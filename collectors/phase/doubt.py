@@ -22,7 +22,7 @@ _MOST = 0.35
 _UNEXPLAINED_STEPS = 0.5
 """Part of an interval's misfit that is decode time counted on the wrong side of an edge, at most."""
 _LITTLE_PREFILL, _MUCH_PREFILL = 0.1, 0.5
-_RATIOS_KNOWN, _RATIOS_UNKNOWN = 0.5, 4.0
+_RATIOS_KNOWN, _RATIOS_UNKNOWN = 0.8, 4.0
 """Relative error of a step's cost per relative residual where it rests on a device's ratios, seen or supposed."""
 _COLD = 1.0
 """Relative error of that cost while hardly any windows are known; it shrinks as they become enough."""
