@@ -184,7 +184,7 @@ class NodePast:
     def _first_since(self, start: float, end: float, step: float) -> float | None:
         """The end of the first step in which anything was scraped."""
         query = f"count_over_time(phasetop_settled_timestamp_seconds{{{self._match}}}[{round(step)}s])"
-        found = self._client.query_range(query, start, end, step)
+        found = self._client.query_range(query, start, end + step, step)
         return min((points[0][0] for _, points in found.series if points), default=None)
 
     def _read(self, chunk: int) -> dict[int, Tick]:

@@ -138,7 +138,8 @@ class PrometheusFleet:
         """What changes seldom: which rules there are, what the nodes are, how often they are scraped."""
         now = time.monotonic()
         waiting: dict[str, Future[Vector]] = {}
-        if now - self._rules_asked >= _RULES_AGAIN and self.target.window == RULE_WINDOW:
+        is_due = now - self._rules_asked >= _RULES_AGAIN or at is not None  # of then, they may not have been there
+        if is_due and self.target.window == RULE_WINDOW:
             waiting["rules"] = self._pool.submit(
                 self.client.query, rules_present(self.target), at=at, lookback=_RULE_LOOKBACK
             )
@@ -149,7 +150,7 @@ class PrometheusFleet:
         answers, failed = _gathered(waiting)
         if "rules" in answers:
             self._rules = frozenset(labels.get("__name__", "") for labels, _ in answers["rules"].samples)
-            self._rules_asked = now
+            self._rules_asked = now if at is None else -math.inf
         if "models and roles" in answers and "labels" in answers:
             self._identities = identities(answers["models and roles"].samples, answers["labels"].samples, self.target)
             self._identified = now if at is None else -math.inf
