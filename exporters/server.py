@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import math
 import socket
@@ -35,6 +36,9 @@ __all__ = ["BoundAddress", "MetricsServer", "ServerError", "ServerOptions"]
 _SWEEP_SECONDS = 0.5
 _STOP_SECONDS = 0.5
 _NO_DESCRIPTORS_SECONDS = 0.2
+# The loop's own object for a TLS connection has a buffer of 256 KiB and refers to itself, so that it stays after its
+# connection until the garbage collector comes round, which counts objects and not bytes.
+_TLS_CONNECTIONS_KEPT = 32
 
 
 class MetricsServer:
@@ -70,6 +74,7 @@ class MetricsServer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
         self._stop_requested = False
+        self._opened = 0
 
     def bind(self) -> BoundAddress:
         """Check the options and listen; connections wait until `serve`. Does nothing a second time.
@@ -193,6 +198,14 @@ class MetricsServer:
             if not connection.is_open:
                 self._connections.discard(connection)
                 client.close()
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Give the memory of TLS connections back that have ended."""
+        self._opened += 1
+        if self._tls is not None and self._opened >= _TLS_CONNECTIONS_KEPT:
+            self._opened = 0
+            gc.collect()
 
     def _drop_one(self) -> None:
         if self._connections:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio.sslproto
 import base64
+import contextlib
+import gc
 import socket
 import ssl
 import subprocess
@@ -206,6 +209,22 @@ def test_stalled_handshakes_count_against_the_limit_and_the_oldest_goes(certific
         assert stalled[0].is_ended()
         for client in stalled:
             client.socket.close()
+
+
+def test_handshakes_that_were_given_up_do_not_pile_up_in_memory(certificates):
+    def alive() -> int:
+        return sum(isinstance(one, asyncio.sslproto.SSLProtocol) for one in gc.get_objects())
+
+    options = {"tls_cert": certificates.cert("server"), "tls_key": certificates.key("server"), "max_connections": 4}
+    gc.collect()
+    with serving(**options) as served, contextlib.ExitStack() as opened:
+        gc.disable()  # when it comes round by itself is chance
+        opened.callback(gc.enable)
+        for _ in range(300):
+            opened.enter_context(socket.create_connection((served.address.host, served.address.port)))
+        answer = get(served, context=certificates.client_context())
+        assert answer.status == 200
+        assert alive() <= 100
 
 
 def test_with_client_ca_only_clients_it_signed_are_served(certificates):
