@@ -34,8 +34,8 @@ own counters were recorded."""
 def found(data: Path, captures: Path) -> Iterator[tuple[str, Callable[[], Iterator[Interval]]]]:
     if data.is_dir():
         yield from ((run.name, run.intervals) for run in runs(data))
-    for path in sorted(captures.glob("*/scrapes.jsonl.gz")):
-        yield f"captures/{path.parent.name}", lambda path=path: import_intervals([path], interval=1.0)  # type: ignore[misc]
+    for path in sorted(captures.rglob("scrapes.jsonl.gz")):
+        yield f"captures/{path.parent.relative_to(captures)}", lambda path=path: import_intervals([path], interval=1.0)  # type: ignore[misc]
 
 
 def told(path: Path, seen: Iterator[Interval], name: str) -> tuple[str, tuple[str, ...]]:

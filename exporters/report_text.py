@@ -63,10 +63,11 @@ class _Text:
         style = self._style
         day = Style(style.currency, style.zone, True)
         yield f"{what}  {source.path}"
-        yield (
-            f"  {source.host or 'host not named'}, {day.time(source.start)} to {day.time(source.end)}"
+        told = (
+            f"{source.host or 'host not named'}, {day.time(source.start)} to {day.time(source.end)}"
             f" ({source.time_zone}), {seconds(source.seconds)} in {source.intervals} intervals"
         )
+        yield from self._wrapped(told, "  ", "    ")
         for machine in source.machines:
             yield from self._wrapped(machine, "  ", "    ")
 

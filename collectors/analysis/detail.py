@@ -90,8 +90,9 @@ class Detail:
         hosts: dict[int, tuple[float, float, float]] = {}
         for sequence, seconds, busy, share in self._connection.execute(self._hosts, (self._host, first, last)):
             block.add(("detail",), seconds)
-            if busy and share is not None:
-                hosts[sequence] = (seconds * busy * share, seconds * busy * (1.0 - share), seconds)
+            if busy is not None:  # idle and waiting intervals have no share, and nothing to split
+                split = (0.0, 0.0) if share is None else (busy * share, busy * (1.0 - share))
+                hosts[sequence] = (seconds * split[0], seconds * split[1], seconds)
         for row in self._connection.execute(self._engines, (first, last)):
             values = {
                 name: None if value is None else value / scale

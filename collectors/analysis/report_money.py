@@ -36,7 +36,11 @@ def energy_section(study: Study) -> Section | None:
         rest = f"of {counted / whole * 100:.0f} % of the GPU time; the rest counts none"
         note = "" if counted > 0.99 * whole else rest
         figures += _split(study, doubt, note)
-        figures.append(figure("joules_idle", "energy while idle", totals.joules("idle"), "joules", _COUNTER, "high"))
+        if study.watts is None:
+            idle, evidence = totals.joules("idle"), _COUNTER
+        else:
+            idle, evidence = study.watts.idle_share * joules, "energy counters, less prefill and decode"
+        figures.append(figure("joules_idle", "energy while idle", idle, "joules", evidence, "medium"))
     counters = "engines' token counters over the energy counters"
     missing = _NO_ENERGY if joules is None else "no engine counted tokens"
     figures += [
@@ -51,11 +55,13 @@ def energy_section(study: Study) -> Section | None:
 
 def _split(study: Study, doubt: float, note: str) -> list[Figure]:
     """Energy in prefill and in decode: by the power each phase was found to draw, else as the seconds are."""
-    parts = {phase: study.totals.joules(phase) or 0.0 for phase in ("prefill", "decode")}
-    both, told = sum(parts.values()), study.watts
-    if told is not None and both > 0:
-        parts = {"prefill": both * told.share, "decode": both * (1.0 - told.share)}
-        spread = 0.0 if told.low is None or told.high is None else (told.high - told.low) / 4 * both
+    totals = study.totals
+    parts = {phase: totals.joules(phase) or 0.0 for phase in ("prefill", "decode")}
+    told = study.watts
+    if told is not None:
+        whole = (totals.all_joules() or 0.0) - (totals.joules("unknown") or 0.0)
+        parts = {"prefill": whole * told.share, "decode": whole * told.decode_share}
+        spread = 0.0 if told.low is None or told.high is None else (told.high - told.low) / 4 * whole
         doubt = (doubt**2 + spread**2) ** 0.5
         evidence = "energy counters; what each phase draws by regression over intervals"
         draws = {"prefill": told.prefill, "decode": told.decode}
@@ -67,7 +73,7 @@ def _split(study: Study, doubt: float, note: str) -> list[Figure]:
         words = f"{draws[phase]:.0f} W in {phase}" if draws else ""
         found.append(
             figure(f"joules_{phase}", f"energy in {phase}", value, "joules", evidence,
-                   "high" if doubt <= 0.05 * both else "medium", error=doubt,
+                   "high" if doubt <= 0.05 * sum(parts.values()) else "medium", error=doubt,
                    note="; ".join(part for part in (words, note) if part))
         )  # fmt: skip
     return found

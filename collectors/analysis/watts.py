@@ -23,14 +23,21 @@ KEYS: tuple[Key, ...] = tuple(("power", name) for name in POWER)
 
 @dataclass(frozen=True, slots=True)
 class Watts:
-    """Watts of all GPUs together in each phase, and prefill's share of the busy energy with its 95 % bounds."""
+    """Watts of all GPUs together in each phase, and the shares of all energy that prefill and decode took; `low`
+    and `high` are 95 % bounds of prefill's."""
 
     prefill: float
     decode: float
     rest: float
     share: float
+    decode_share: float
     low: float | None
     high: float | None
+
+    @property
+    def idle_share(self) -> float:
+        """Of all energy: what neither prefill nor decode took."""
+        return max(0.0, 1.0 - self.share - self.decode_share)
 
 
 def watts(sums: Sums, blocks: Sequence[Sums]) -> Watts | None:
@@ -38,18 +45,19 @@ def watts(sums: Sums, blocks: Sequence[Sums]) -> Watts | None:
     found = _solved(sums)
     if found is None:
         return None
-    bounds = interval(blocks, KEYS, _share)
-    low, high = bounds or (None, None)
-    share = _share(sums)
-    return None if share is None else Watts(*found, share, low, high)
+    low, high = interval(blocks, KEYS, lambda drawn: _shares(drawn)[0]) or (None, None)
+    prefill, decode = _shares(sums)
+    return None if prefill is None or decode is None else Watts(*found, prefill, decode, low, high)
 
 
-def _share(sums: Sums) -> float | None:
+def _shares(sums: Sums) -> tuple[float | None, float | None]:
+    """Prefill's and decode's shares of all energy."""
     found = _solved(sums)
     if found is None:
-        return None
-    prefill, decode = found[0] * sums["power", "p"], found[1] * sums["power", "d"]
-    return prefill / (prefill + decode) if prefill + decode > 0 else None
+        return None, None
+    parts = [power * sums["power", name] for power, name in zip(found, "pdi", strict=True)]
+    whole = sum(parts)
+    return (parts[0] / whole, parts[1] / whole) if whole > 0 else (None, None)
 
 
 def _solved(sums: Sums) -> tuple[float, float, float] | None:

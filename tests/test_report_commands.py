@@ -1,0 +1,92 @@
+"""`phasetop report` and `phasetop diff`, from their arguments to what they leave behind."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from dashboard.commands.progress import Bar
+from tests.test_cli import phasetop
+from tests.test_report import START, labelled, recorded
+
+SECOND = 1_000_000_000
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return recorded(tmp_path_factory.mktemp("report") / "a.db", map(labelled, range(300)))
+
+
+def test_a_report_is_text_on_standard_output_and_nothing_else(saved: Path) -> None:
+    result = phasetop("report", str(saved))
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith(f"report  {saved}\n")
+    assert "Computed with: GPU hour 2.5 USD" in result.stdout
+
+
+def test_a_report_takes_a_stretch_and_a_configuration(saved: Path, tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text('[report]\ngpu_hour_price = 4\ncurrency = "EUR"\n')
+    begin = START // SECOND + 60
+    result = phasetop(
+        "report", str(saved), "--format", "json", "--from", str(begin), "--to", str(begin + 90), "--config", str(config)
+    )
+    told = json.loads(result.stdout)
+    assert told["source"]["intervals"] == 90
+    assert told["settings"]["GPU hour"] == "4 EUR"
+
+
+def test_a_page_goes_into_a_file(saved: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    result = phasetop("report", str(saved), "--format", "html", "-o", str(page))
+    assert (result.returncode, result.stdout) == (0, "")
+    assert page.read_text().startswith("<!doctype html>")
+
+
+def test_a_stretch_without_an_interval_is_an_error_that_says_so(saved: Path) -> None:
+    result = phasetop("report", str(saved), "--from", "0", "--to", "1")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "phasetop report: nothing was recorded in that stretch of time\n"
+
+
+def test_what_is_no_recording_is_an_error_that_says_so(tmp_path: Path) -> None:
+    result = phasetop("report", str(tmp_path / "none.db"))
+    assert result.returncode == 1
+    assert "no such file" in result.stderr
+
+
+def test_an_output_that_cannot_be_written_is_an_error(saved: Path, tmp_path: Path) -> None:
+    result = phasetop("report", str(saved), "-o", str(tmp_path / "none" / "x.txt"))
+    assert result.returncode == 1
+    assert "cannot be written" in result.stderr
+
+
+def test_two_stretches_of_one_recording_are_compared(saved: Path) -> None:
+    begin = START // SECOND
+    result = phasetop("diff", f"{saved}@..{begin + 150}", f"{saved}@{begin + 150}..", "--format", "json")
+    assert (result.returncode, result.stderr) == (0, "")
+    told = json.loads(result.stdout)
+    assert (told["a"]["intervals"], told["b"]["intervals"]) == (150, 150)
+    assert {group["title"] for group in told["groups"]} >= {"time", "energy", "latency"}
+
+
+def test_a_stretch_without_dots_is_wrong_usage(saved: Path) -> None:
+    result = phasetop("diff", f"{saved}@10m", str(saved))
+    assert result.returncode == 2
+    assert "write PATH@FROM..TO" in result.stderr
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_what_is_done_within_a_second_shows_no_bar() -> None:
+    out = _Terminal()
+    bar = Bar("report", 0, 100, out=out)
+    bar.see(50)
+    bar.clear()
+    assert out.getvalue() == ""
