@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -173,10 +173,28 @@ def _means(ticks: Sequence[Tick], name: str) -> dict[str, float]:
     return {uuid: sum(known) / len(known) for uuid, known in values.items()}
 
 
+def _peers(gpus: Mapping[str, GpuReading], tick: Tick) -> list[set[str]]:
+    """GPUs that do the same work: those of each engine, and those that are known to be nobody's."""
+    groups = [set(engine.gpus) & gpus.keys() for engine in tick.interval.engines.values() if engine.gpus]
+    return [*groups, gpus.keys() - set().union(*groups)]
+
+
 def _behind(gpus: Mapping[str, GpuReading], ticks: Sequence[Tick]) -> Odd | None:
     """The GPU farthest below the median of its peers; three GPUs are needed to say who is odd."""
+    found = [lag for peers in _peers(gpus, ticks[-1]) if (lag := _farthest_behind(peers, ticks)) is not None]
+    if not found:
+        return None
+    lag, uuid = max(found)
+    cause = _throttling(ticks).get(uuid)
+    told = f": {cause[1]}" if cause else ""
+    text = f"GPU {gpus[uuid].index} runs {round(lag * 100)} % behind its peers{told}"
+    return Odd(text, False, frozenset((uuid,)))
+
+
+def _farthest_behind(peers: Set[str], ticks: Sequence[Tick]) -> tuple[float, str] | None:
+    """By how much, and which; by the best measure that three of the peers have."""
     for measure in ("dram_active_ratio", "sm_active_ratio", "kernel_active_ratio"):
-        means = {uuid: value for uuid, value in _means(ticks, measure).items() if uuid in gpus}
+        means = {uuid: value for uuid, value in _means(ticks, measure).items() if uuid in peers}
         if len(means) < 3:
             continue
         middle = median(means.values())
@@ -184,12 +202,7 @@ def _behind(gpus: Mapping[str, GpuReading], ticks: Sequence[Tick]) -> Odd | None
             return None
         uuid = min(means, key=lambda key: means[key])
         lag = 1 - means[uuid] / middle
-        if lag > BEHIND:
-            cause = _throttling(ticks).get(uuid)
-            told = f": {cause}" if cause else ""
-            text = f"GPU {gpus[uuid].index} runs {round(lag * 100)} % behind its peers{told}"
-            return Odd(text, False, frozenset((uuid,)))
-        return None
+        return (lag, uuid) if lag > BEHIND else None
     return None
 
 
@@ -200,14 +213,14 @@ _THROTTLES = (
 )
 
 
-def _throttling(ticks: Sequence[Tick]) -> dict[str, str]:
-    """The largest throttling share of each GPU in words, where it is a tenth of the time at least."""
+def _throttling(ticks: Sequence[Tick]) -> dict[str, tuple[float, str]]:
+    """The largest throttling share of each GPU, also in words, where it is a tenth of the time at least."""
     means = [(_means(ticks, name), words) for name, words in _THROTTLES]
-    told: dict[str, str] = {}
+    told: dict[str, tuple[float, str]] = {}
     for uuid in dict.fromkeys(uuid for shares, _ in means for uuid in shares):
         share, words = max(((shares.get(uuid, 0.0), words) for shares, words in means), key=lambda item: item[0])
         if share >= THROTTLED:
-            told[uuid] = f"{words} {round(share * 100)} % of the time"
+            told[uuid] = share, f"{words} {round(share * 100)} % of the time"
     return told
 
 
@@ -216,6 +229,6 @@ def _throttled(gpus: Mapping[str, GpuReading], ticks: Sequence[Tick]) -> Odd | N
     told = {uuid: throttling[uuid] for uuid in gpus if uuid in throttling}
     if not told:
         return None
-    first = next(iter(told))
+    first = max(told, key=lambda uuid: told[uuid][0])
     more = f", and {len(told) - 1} more" if len(told) > 1 else ""
-    return Odd(f"GPU {gpus[first].index}: {told[first]}{more}", False, frozenset(told))
+    return Odd(f"GPU {gpus[first].index}: {told[first][1]}{more}", False, frozenset(told))

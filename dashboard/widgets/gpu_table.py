@@ -277,7 +277,8 @@ def _source(scene: Scene, gpu: GpuReading) -> Line:
         age = f" {duration(gpu.age_seconds)}" if gpu.age_seconds is not None else ""
         return Line().add(palette.glyphs.warning, palette.warning).add(f" old{age}", palette.warning)
     age_seconds = gpu.activity_age_seconds if gpu.activity_age_seconds is not None else gpu.age_seconds
-    line = Line().foreign(gpu.source or "-", palette.dim, 6)
-    if age_seconds is not None and age_seconds > 2 * scene.interval:
+    is_old = age_seconds is not None and age_seconds > 2 * scene.interval
+    line = Line().foreign(gpu.source or "-", palette.dim, 6 if is_old else 10)
+    if is_old and age_seconds is not None:
         line.add(f" {duration(age_seconds)}"[:6], palette.text)
     return line

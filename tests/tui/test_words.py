@@ -115,6 +115,29 @@ def test_throttled_gpus_are_named_though_none_is_behind() -> None:
     assert odd.text == "GPU 1: power cap 38 % of the time, and 1 more"
 
 
+def test_gpus_are_compared_with_those_of_the_same_engine_and_the_worst_is_named() -> None:
+    wave = Wave(hot_gpu=None, seed=3, engines=2)
+    less: dict[int, dict[str, object]] = {n: {"dram_active_ratio": 0.4} for n in range(4, 8)}
+    less |= {4: {"dram_active_ratio": 0.4, "throttle_power_ratio": 0.2}}
+    less |= {5: {"dram_active_ratio": 0.4, "throttle_thermal_ratio": 0.79}}
+    scene = scene_of(wave, less)
+    halves = [tuple(uuid(n) for n in range(first, first + 4)) for first in (0, 4)]
+
+    def placed(tick: Tick) -> Tick:
+        engines = {
+            key: replace(engine, gpus=half)
+            for (key, engine), half in zip(tick.interval.engines.items(), halves, strict=True)
+        }
+        return replace(tick, interval=replace(tick.interval, engines=engines))
+
+    assert (named := odd_gpus(scene)) is not None
+    assert "behind its peers" in named.text
+    ticks = [placed(tick) for tick in scene.recent(8)]
+    odd = odd_gpus(desk_of(ticks).scene(arrange(120, 40, Facts(gpus=8, engines=2))))
+    assert odd is not None
+    assert odd.text == "GPU 5: thermal slowdown 79 % of the time, and 1 more"
+
+
 def test_two_gpus_are_too_few_to_say_which_is_odd() -> None:
     assert odd_gpus(scene_of(Wave(gpus=2, hot_gpu=None), {1: {"dram_active_ratio": 0.2}})) is None
 
