@@ -130,7 +130,8 @@ class _Layout:
         if lower[:1] == ("entity",):
             self.is_dcgmi, self.names = True, tuple(_DCGM_IDS.get(name, name) for name in lower[1:])
         elif line.lstrip().startswith("#") and lower and lower[0] in _FIRST and "gpu" in lower[:3]:
-            self.is_dcgmi, self.names = False, lower
+            # With a `pid` it is `nvidia-smi pmon`: shares of processes, which are no GPU's.
+            self.is_dcgmi, self.names = False, () if "pid" in lower else lower
         else:
             return False
         return True

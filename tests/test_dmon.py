@@ -125,6 +125,13 @@ def test_times_without_a_date_are_of_the_day_the_file_was_written(tmp_path: Path
     ]  # fmt: skip
 
 
+def test_shares_of_processes_are_not_taken_for_a_gpus(tmp_path: Path) -> None:
+    pmon = "# gpu        pid  type    sm   mem   command\n# Idx          #   C/G     %     %   name\n"
+    path = saved(tmp_path / "pmon.txt", pmon + "    0       1234     C    55    22   python\n")
+    with pytest.raises(ImportFailed, match="no row of a GPU under a header"):
+        list(import_intervals([path]))
+
+
 def test_csv_is_read_as_the_table_is(tmp_path: Path) -> None:
     first = newest(saved(tmp_path / "dmon.csv.gz", SMI_CSV, compress=True))[0]
     assert (first.kernel_active_ratio, first.power_watts, first.memory_temperature_celsius) == (0.99, 252.0, None)
