@@ -171,6 +171,13 @@ def test_lmdeploy_mlc_and_openvino_are_recognised() -> None:
 SGLANG = 'sglang:realtime_tokens_total{%smode="decode",model_name="m",tp_rank="0"} #\n'
 
 
+def test_pieces_of_streamed_answers_are_no_requests_of_openvino() -> None:
+    page = "ovms_current_graphs 1\novms_responses # 40\n" + bucketed("ovms_graph_processing_time_us")
+    before, after = (page.replace("# 40", count) for count in ("0", "40"))
+    ovms = only(numbered(before, 0, 0, 0.0, 0)[1], numbered(after, 4, 4, 1_000_000, 4)[1])
+    assert ovms.requests_finished == 4
+
+
 def test_sglang_generates_a_first_token_in_prefill() -> None:
     page = SGLANG % "" + bucketed("sglang:time_to_first_token_seconds", 'model_name="m"')
     got = only(*numbered(page, 90, 10, 10, 2.0, 10))

@@ -177,7 +177,8 @@ OVMS = Engine(
         ),
         row(
             "requests_finished",
-            ("ovms_responses", "request-end"),
+            # `ovms_responses` counts every piece of a streamed answer.
+            ("ovms_graph_processing_time_us_count", "request-end"),
             ("ovms_requests_success{method=ModelInfer} + ovms_requests_success{method=Predict}", "request-end"),
         ),
         row(
