@@ -23,6 +23,9 @@ from benchmarks.phasebench.simulator import Limits
 from benchmarks.phasebench.tables import StepTimes, find_tables
 from benchmarks.phasebench.traces import workloads
 
+_SHORTEST, _LONGEST = 0.1, 60.0
+"""Seconds: engines show less than a step in less, and a run of ten minutes has too few intervals of more."""
+
 _COLUMNS = (
     ("mae", 7),
     ("bias", 7),
@@ -59,9 +62,23 @@ def _tables(data: Path, wanted: str | None) -> StepTimes:
     found = dict(find_tables(data))
     name = wanted or next(iter(found), None)
     if name not in found:
+        if not data.is_dir():
+            sys.exit(f"{data} is no directory; --data names the one with kernel tables and traces")
         there = ", ".join(found) or "none"
-        sys.exit(f"no tables {wanted or ''} under {data}; there are: {there}; see --data and --tables")
+        asked = f"tables {wanted}" if wanted else "kernel tables"
+        sys.exit(f"no {asked} under {data}; there are: {there}; see --data and --tables")
     return found[name]()
+
+
+def _interval(text: str) -> float:
+    """Raises ArgumentTypeError for what no interval can be."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not _SHORTEST <= seconds <= _LONGEST:
+        raise argparse.ArgumentTypeError(f"{text} is no interval: seconds, from {_SHORTEST:g} to {_LONGEST:g}")
+    return seconds
 
 
 def main() -> None:
@@ -75,16 +92,16 @@ def main() -> None:
     parser.add_argument("--trace", action="append")
     parser.add_argument("--tables")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--interval", type=float, action="append")
+    parser.add_argument("--interval", type=_interval, action="append")
     parser.add_argument("--inputs", choices=INPUTS, action="append")
     parser.add_argument("--quick", action="store_true", help="300 s runs at 1 s, from pages and exact inputs")
     parser.add_argument("--json", action="store_true", help="one JSON object a row")
     arguments = parser.parse_args()
     done: list[Row] = []
-    if not arguments.json:
-        heads = "".join(f"{name:>{width}}" for name, width in _COLUMNS)
-        print(f"{'workload':18}{'dt':>5} {'inputs':9}{heads}   mean error of baselines")
     for row in rows(arguments):
+        if not (done or arguments.json):
+            heads = "".join(f"{name:>{width}}" for name, width in _COLUMNS)
+            print(f"{'workload':18}{'dt':>5} {'inputs':9}{heads}   mean error of baselines")
         done.append(row)
         print(json.dumps(row.as_dict()) if arguments.json else _line(row), flush=True)
     if not arguments.json:

@@ -84,8 +84,8 @@ def _with_gaps(lengths: Sequence[tuple[int, int]], seconds: float, seed: int) ->
 def workloads(data: Path) -> list[Workload]:
     """Every workload the data directory has the traces for."""
     found: list[Workload] = []
-    for path in sorted((data / "azure_llm").glob("AzureLLMInferenceTrace_*.csv")):
-        kind = path.stem.rsplit("_", 1)[1]
+    for path in sorted((data / "azure_llm").glob("*.csv")):
+        kind = path.stem.removeprefix("AzureLLMInferenceTrace_")
         lengths = _azure(path)
         rates = (1.0, 4.0) if kind == "conv" else (4.0, 12.0)
         found += [_drawn(f"azure-{kind}-{rate:g}", lengths, rate) for rate in rates]
