@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import tzinfo
 from typing import Protocol
 
-from collectors.model import Event, Tick
+from collectors.model import RULE_VERSION, Event, Tick
 from dashboard.scene import ScrubberCell
 
 
@@ -70,6 +70,31 @@ class Readable(Protocol):
 
 
 _MOST_EVENTS = 2000
+
+
+class Described(Protocol):
+    """What a recording says of itself and of the rules that made its labels."""
+
+    @property
+    def description(self) -> str: ...
+    @property
+    def rule_versions(self) -> frozenset[int]: ...
+
+
+def origin(recording: Described, *, relabelled: bool = False, rules: int = RULE_VERSION) -> str:
+    """Where the figures on the screen come from, and whose labels they are where these are not today's."""
+    parts = [recording.description] if recording.description else []
+    others = sorted(recording.rule_versions - {rules})
+    stored = ", ".join(map(str, others))
+    if relabelled and others:
+        parts.append(f"labels made anew by rules {rules}, stored ones are by {stored}")
+    elif relabelled:
+        parts.append("labels made anew")
+    elif others and others[-1] > rules:
+        parts.append(f"labels by rules {stored}, newer than this phasetop's {rules}")
+    elif others:
+        parts.append(f"labels by rules {stored}, today's are {rules}: see --relabel")
+    return "; ".join(parts)
 
 
 def read_events(recording: Readable) -> tuple[Event, ...]:

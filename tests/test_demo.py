@@ -7,6 +7,7 @@ import pytest
 from collectors.replay import Recording
 from dashboard.cli import main
 from dashboard.commands.demo import DEMOS, unpacked
+from dashboard.scrub import origin
 
 SHIPPED = Path(__file__).parents[1] / "dashboard/demo"
 
@@ -46,3 +47,24 @@ def test_the_node_is_simulated_throughout_and_has_something_to_find(tmp_path: Pa
 def test_an_unknown_demo_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "mars"]) == 2
     assert "node, vllm, llamacpp" in capsys.readouterr().err
+
+
+class _Recording:
+    description = ""
+
+    def __init__(self, *rules: int) -> None:
+        self.rule_versions = frozenset(rules)
+
+
+@pytest.mark.parametrize(
+    ("rules", "relabelled", "words"),
+    [
+        ((2,), False, ""),
+        ((2,), True, "labels made anew"),
+        ((1, 2), False, "labels by rules 1, today's are 2: see --relabel"),
+        ((1,), True, "labels made anew by rules 2, stored ones are by 1"),
+        ((3,), False, "labels by rules 3, newer than this phasetop's 2"),
+    ],
+)
+def test_the_header_says_whose_labels_are_shown(rules: tuple[int, ...], relabelled: bool, words: str) -> None:
+    assert origin(_Recording(*rules), relabelled=relabelled, rules=2) == words

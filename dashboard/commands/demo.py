@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dashboard.commands.common import CommandFailed, UsageError, config_argument, configuration, moment
-from dashboard.commands.screen import run_app, screen_arguments, terminal_needed
+from dashboard.commands.screen import run_app, screen_arguments, terminal_needed, ways
 
 _DIRECTORY = Path(__file__).parents[1] / "demo"
 _SPEED = 4.0
@@ -43,12 +43,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    config = configuration(args).config
+    loaded = configuration(args)
+    config = loaded.config
     if args.name not in DEMOS:
         raise UsageError(f'there is no demo "{args.name}"; there are {", ".join(DEMOS)}')
     if not 0.25 <= args.speed <= 64.0:
         raise UsageError(f"--speed: {args.speed:g} is out of range: it must be 0.25 to 64")
     terminal_needed("`phasetop once` prints one interval of this machine")
+    chosen = ways(loaded)
     with tempfile.TemporaryDirectory(prefix="phasetop-demo-") as directory:
         path = unpacked(args.name, Path(directory))
         from collectors.replay import Recording
@@ -58,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
             from dashboard.app import PhasetopApp
             from dashboard.objectives import slo_book
             from dashboard.replay_feed import ReplayFeed
+            from dashboard.scrub import origin
 
             begin = recording.start + round(DEMOS[args.name].begin * 1e9)
             feed = ReplayFeed(
@@ -65,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
                 at=begin if at is None else at,
                 speed=args.speed,
                 playing=True,
-                origin=recording.description,
+                origin=origin(recording),
             )
             app = PhasetopApp(
                 feed,
@@ -74,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
                 zone=feed.zone,
                 interval=feed.interval,
                 slo=slo_book(config.slo),
+                ways=chosen,
             )
             return run_app(app, mouse=config.tui.mouse)
 

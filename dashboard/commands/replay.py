@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from dashboard.commands.common import CommandFailed, UsageError, config_argument, configuration, moment
-from dashboard.commands.screen import run_app, screen_arguments, terminal_needed
+from dashboard.commands.screen import run_app, screen_arguments, terminal_needed, ways
 
 _SPEEDS = (0.25, 64.0)
 
@@ -25,10 +25,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    config = configuration(args).config
+    loaded = configuration(args)
+    config = loaded.config
     if args.speed is not None and not _SPEEDS[0] <= args.speed <= _SPEEDS[1]:
         raise UsageError(f"--speed: {args.speed:g} is out of range: it must be {_SPEEDS[0]:g} to {_SPEEDS[1]:g}")
     terminal_needed(f"`phasetop dump {args.path} --format jsonl` prints the recording")
+    chosen = ways(loaded)
     from collectors.replay import Recording
     from collectors.store import RecordingError
 
@@ -41,8 +43,10 @@ def run(args: argparse.Namespace) -> int:
         from dashboard.app import PhasetopApp
         from dashboard.objectives import slo_book
         from dashboard.replay_feed import ReplayFeed
+        from dashboard.scrub import origin
 
-        feed = ReplayFeed(recording, at=at, speed=args.speed or 1.0, playing=args.speed is not None)
+        feed = ReplayFeed(recording, at=at, speed=args.speed or 1.0, playing=args.speed is not None,
+                          origin=origin(recording, relabelled=args.relabel))  # fmt: skip
         app = PhasetopApp(
             feed,
             title_host=feed.host_name,
@@ -50,5 +54,6 @@ def run(args: argparse.Namespace) -> int:
             zone=feed.zone,
             interval=feed.interval,
             slo=slo_book(config.slo),
+            ways=chosen,
         )
         return run_app(app, mouse=config.tui.mouse)
