@@ -1,4 +1,4 @@
-"""A report, or the difference of two, for a terminal: plain text of any width from 60 columns on."""
+"""A report, or the difference of two, for a terminal: plain text of any width from 80 columns on."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def style_of(source: Source, settings: Sequence[tuple[str, str]]) -> Style:
 class _Text:
     def __init__(self, style: Style, width: int) -> None:
         self._style = style
-        self._width = max(60, width)
+        self._width = max(80, width)
 
     def report(self, report: Report) -> Iterator[str]:
         yield from self._source(report.source, "report")

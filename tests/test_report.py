@@ -341,7 +341,7 @@ def test_the_text_is_as_it_was(made: Report) -> None:
     assert report_text(made) == GOLDEN.read_text()
 
 
-@pytest.mark.parametrize("width", [60, 80, 140])
+@pytest.mark.parametrize("width", [80, 120, 140])
 def test_the_text_keeps_its_width_where_words_allow(made: Report, width: int) -> None:
     told = [line for line in report_text(made, width).splitlines() if not line.startswith("    ")]
     assert max(map(len, told)) <= width

@@ -47,7 +47,8 @@ def test_a_page_goes_into_a_file(saved: Path, tmp_path: Path) -> None:
 
 
 def test_a_stretch_without_an_interval_is_an_error_that_says_so(saved: Path) -> None:
-    result = phasetop("report", str(saved), "--from", "0", "--to", "1")
+    moment = str(START // SECOND + 30)
+    result = phasetop("report", str(saved), "--from", moment, "--to", moment)
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == "phasetop report: nothing was recorded in that stretch of time\n"
 

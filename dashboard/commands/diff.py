@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dashboard.commands.common import CommandFailed, UsageError, config_argument, configuration, moment, narrate
-from dashboard.commands.report import FORMATS, settings_of, terminal_width, write
+from dashboard.commands.common import CommandFailed, UsageError, config_argument, configuration, moment
+from dashboard.commands.report import FORMATS, opened, settings_of, terminal_width, write
 
 if TYPE_CHECKING:
     from collectors.analysis.diff import Stretch
@@ -40,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
             bar = Bar("diff", min(begin for begin, _ in ends), max(end for _, end in ends))
             closing.callback(bar.clear)
             made = difference(stretches[0], stretches[1], settings, seen=bar.see)
+            made = replace(made, a=replace(made.a, path=args.a), b=replace(made.b, path=args.b))
     except Nothing:
         raise CommandFailed("nothing was recorded in one of the two stretches of time") from None
     except RecordingError as error:
@@ -50,17 +52,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _stretch(name: str, told: str, closing: ExitStack) -> Stretch:
     """A recording and the moments between which it is looked at."""
-    from collectors.replay import Recording
-
     path, at, span = told.rpartition("@")
     if not at or Path(told).exists():
         path, span = told, ""
     start, dots, end = span.partition("..")
     if span and not dots:
         raise UsageError(f"{name}: write PATH@FROM..TO; there is no .. in {span!r}")
-    recording = closing.enter_context(Recording(Path(path)))
-    for problem in recording.problems:
-        narrate(problem)
+    recording = opened(path, closing)
     return recording, moment(name, start or None, recording), moment(name, end or None, recording)
 
 

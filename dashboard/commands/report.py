@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+import tempfile
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dashboard.commands.common import CommandFailed, config_argument, configuration, moment, narrate
+from dashboard.commands.common import CommandFailed, UsageError, config_argument, configuration, moment, narrate
 
 if TYPE_CHECKING:
     from collectors.analysis.figures import Report
@@ -22,7 +25,7 @@ WIDTH = 100
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", metavar="PATH", type=Path, help="a recording: a file or a directory")
+    parser.add_argument("path", metavar="PATH", help="a recording: a file or a directory; demo:NAME for one that ships")
     parser.add_argument("--format", choices=FORMATS, default="text", help="html: one page that needs no network")
     parser.add_argument("--from", dest="start", metavar="T", help=f"first moment: {_MOMENT}")
     parser.add_argument("--to", dest="end", metavar="T", help="moment to stop before")
@@ -31,19 +34,35 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from collectors.replay import Recording
     from collectors.store import RecordingError
 
     settings = settings_of(configuration(args).config)
     try:
-        with Recording(args.path) as recording:
-            for problem in recording.problems:
-                narrate(problem)
-            made = _made(args, recording, settings)
+        with ExitStack() as closing:
+            made = _made(args, opened(args.path, closing), settings)
+            made = replace(made, source=replace(made.source, path=args.path))
     except RecordingError as error:
         raise CommandFailed(str(error)) from None
     write(rendered(made, args.format), args.output)
     return 0
+
+
+def opened(told: str, closing: ExitStack) -> Recording:
+    """A recording by its path, or a shipped one as demo:NAME. Raises RecordingError, UsageError."""
+    from collectors.replay import Recording
+
+    path = Path(told)
+    if told.startswith("demo:") and not path.exists():
+        from dashboard.commands.demo import DEMOS, unpacked
+
+        name = told.removeprefix("demo:")
+        if name not in DEMOS:
+            raise UsageError(f'there is no demo "{name}"; there are {", ".join(DEMOS)}')
+        path = unpacked(name, Path(closing.enter_context(tempfile.TemporaryDirectory(prefix="phasetop-demo-"))))
+    recording = closing.enter_context(Recording(path))
+    for problem in recording.problems:
+        narrate(problem)
+    return recording
 
 
 def settings_of(config: Config) -> Settings:
