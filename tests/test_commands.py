@@ -171,7 +171,8 @@ def test_what_is_no_recording_is_told(tmp_path: Path) -> None:
 
 
 def test_a_note_stands_in_the_recording_at_its_moment(saved: Path) -> None:
-    assert phasetop("note", str(saved), "deployed \x1b[2J1.4.2", "--at", str(START + 5)).returncode == 0
+    noted = phasetop("note", str(saved), "deployed \x1b[2J1.4.2", "--at", str(START + 5))
+    assert (noted.returncode, noted.stderr) == (0, f"noted in {saved}: deployed \ufffd[2J1.4.2\n")
     with Recording(saved) as recording:
         events = recording.events(recording.start, recording.end)
     assert [(event.time, event.text) for event in events if event.kind == "note"] == [

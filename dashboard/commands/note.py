@@ -30,8 +30,8 @@ def run(args: argparse.Namespace) -> int:
             at = moment("--at", args.at, recording)
             if at is None and now > recording.end + _RECENT_NS:
                 raise UsageError("this recording has ended; say with --at when it happened")
-        file = add_note(args.path, args.text, now if at is None else at)
+        event = add_note(args.path, args.text, now if at is None else at)
     except RecordingError as error:
         raise CommandFailed(str(error)) from None
-    narrate(f"noted in {file}")
+    narrate(f"noted in {args.path}: {event.text}")
     return 0
