@@ -28,7 +28,7 @@ from typing import Any
 from benchmarks.fleet_data import write_openmetrics
 
 _STEP = 30
-_PAST, _FUTURE = 60, 20
+_PAST, _FUTURE = 60, 26
 _RULES = Path(__file__).parent.parent / "deploy" / "prometheus" / "phasetop.rules.yml"
 
 
@@ -115,7 +115,7 @@ def _measure(url: str, looks: int) -> dict[str, Any]:
         def on_mount(self) -> None:
             super().on_mount()
             self.set_interval(0.02, self._pulse)
-            self.set_interval(0.25, self._act)
+            self.set_interval(0.5, self._act)
 
         def _pulse(self) -> None:
             now = time.monotonic()

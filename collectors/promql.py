@@ -35,6 +35,7 @@ IN_FLIGHT = 4
 SIZE_CAP = 48 << 20
 """Bytes of one answer, unpacked."""
 _LABEL_LIMIT = 200
+_MOST_TEXTS = 50_000
 _REASON_LIMIT = 200
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0
 """Seconds of the first pause after 429 or 503 without Retry-After, and of the longest; each is twice the one before."""
@@ -117,6 +118,7 @@ class PromClient:
         self._slots = threading.BoundedSemaphore(IN_FLIGHT)
         self._lock = threading.Lock()
         self._client: httpx.Client | None = None
+        self._texts = _Cleaned()
         self._closed = False
         self._refusals = 0
         self._not_before = 0.0
@@ -133,9 +135,12 @@ class PromClient:
             result: list[Any] = [{"metric": {}, "value": data.get("result")}]
         else:
             result = _listed(data, "vector")
-        found = ((_labels(one), _number(one.get("value"))) for one in result if isinstance(one, dict))
-        samples = tuple((labels, value[1]) for labels, value in found if value is not None)
-        return Vector(samples, warnings, took, _samples_read(data))
+        samples = []
+        for one in result:
+            value = _number(one.get("value")) if isinstance(one, dict) else None
+            if value is not None:
+                samples.append((self._labels(one), value[1]))
+        return Vector(tuple(samples), warnings, took, _samples_read(data))
 
     def query_range(
         self, expression: str, start: float, end: float, step: float, *, lookback: float | None = None
@@ -151,7 +156,7 @@ class PromClient:
         for one in _listed(data, "matrix"):
             if isinstance(one, dict) and isinstance(one.get("values"), list):
                 points = (_number(pair) for pair in one["values"])
-                series.append((_labels(one), tuple(point for point in points if point is not None)))
+                series.append((self._labels(one), tuple(point for point in points if point is not None)))
         return Matrix(tuple(series), warnings, took, _samples_read(data))
 
     def close(self) -> None:
@@ -161,6 +166,13 @@ class PromClient:
             client, self._client = self._client, None
         if client is not None:
             client.close()
+
+    def _labels(self, one: Mapping[str, Any]) -> Labels:
+        known, metric = self._texts, one.get("metric")
+        try:
+            return {known[name]: known[value] for name, value in metric.items()} if isinstance(metric, dict) else {}
+        except TypeError:
+            raise PromProblem("answer", "answers with labels that are no texts") from None
 
     def _window(self, lookback: float | None) -> dict[str, str]:
         """Prometheus and Thanos call it lookback_delta, VictoriaMetrics max_lookback; each passes over the other."""
@@ -321,11 +333,14 @@ def _listed(data: Mapping[str, Any], kind: str) -> list[Any]:
     return result
 
 
-def _labels(one: Mapping[str, Any]) -> Labels:
-    metric = one.get("metric")
-    if not isinstance(metric, dict):
-        return {}
-    return {clean(str(name), _LABEL_LIMIT): clean(str(value), _LABEL_LIMIT) for name, value in metric.items()}
+class _Cleaned(dict[str, str]):
+    """Clean texts by what came: a thousand nodes say the same few hundred words in every answer."""
+
+    def __missing__(self, text: str) -> str:
+        if len(self) >= _MOST_TEXTS:
+            self.clear()
+        found = self[text] = clean(str(text), _LABEL_LIMIT)
+        return found
 
 
 def _number(pair: object) -> tuple[float, float] | None:

@@ -218,9 +218,9 @@ def test_answers_become_nodes_and_a_target_that_is_gone_stays_a_while() -> None:
     vector = Vector(
         (
             ({**labels, "figure": "up"}, 1.0), ({"instance": "node-2:19417", "figure": "up"}, 0.0),
-            ({**labels, "figure": "gpu_phase", "phase": "decode"}, 0.75), ({**labels, "figure": "sm"}, 0.5),
+            ({**labels, "figure": "phase", "phase": "decode"}, 0.75), ({**labels, "figure": "sm"}, 0.5),
             ({**labels, "figure": "gpus", "state": "ok"}, 7.0), ({**labels, "figure": "gpus", "state": "lost"}, 1.0),
-            ({**labels, "figure": "gpu_phase", "phase": "idle"}, 0.25),
+            ({**labels, "figure": "phase", "phase": "idle"}, 0.25),
             ({"instance": "node-2:19417", "figure": "sm"}, 0.5),
         )
     )  # fmt: skip

@@ -297,10 +297,9 @@ def node_of(tick: Tick, name: str, labels: Mapping[str, str], settled_age: float
     return Node(
         name=name, health=health_of(1.0, settled_age, lost, down), labels=labels, settled_age=settled_age,
         phases=_mean_shares(seconds), bottlenecks=host.bottleneck.shares,
-        gpus=len(gpus) or None, gpus_lost=lost, engines=len(engines) or None, engines_down=down,
-        sm=_mean(gpu.sm_active_ratio for gpu in gpus), tensor=_mean(gpu.tensor_active_ratio for gpu in gpus),
+        gpus=len(gpus) or None, gpus_lost=lost, engines_down=down,
+        sm=_mean(gpu.sm_active_ratio for gpu in gpus),
         dram=_mean(gpu.dram_active_ratio for gpu in gpus), watts=_sum(gpu.power_watts for gpu in gpus),
-        temperature=max((t for gpu in gpus if (t := gpu.temperature_celsius) is not None), default=None),
         clock=_mean(clocks),
         prompt_rate=_rate(engines, "prompt_tokens_computed"), generated_rate=_rate(engines, "generation_tokens"),
         running=_sum(engine.requests_running for engine in engines),

@@ -37,13 +37,10 @@ class Node:
     bottlenecks: Mapping[str, float] = field(default_factory=dict)
     gpus: int | None = None
     gpus_lost: int = 0
-    engines: int | None = None
     engines_down: int = 0
     sm: float | None = None
-    tensor: float | None = None
     dram: float | None = None
     watts: float | None = None
-    temperature: float | None = None
     clock: float | None = None
     prompt_rate: float | None = None
     generated_rate: float | None = None

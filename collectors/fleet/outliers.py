@@ -96,7 +96,7 @@ def _unwell(nodes: Iterable[Node]) -> list[Finding]:
         if node.gpus_lost:
             parts.append(f"{node.gpus_lost} of {node.gpus} GPUs lost")
         if node.engines_down:
-            parts.append(f"{node.engines_down} of {node.engines} engines out of reach")
+            parts.append(f"{node.engines_down} engine{'s' if node.engines_down > 1 else ''} out of reach")
         found.append(Finding(node.name, f"{node.name}: {', '.join(parts)}", "critical", 900.0 + node.gpus_lost))
     return found
 

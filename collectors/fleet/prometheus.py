@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 from collectors.fleet import queries
 from collectors.fleet.heat import HeatMap, Span
@@ -34,6 +35,18 @@ _RULES_AGAIN = 300.0
 _RULE_LOOKBACK = 150.0
 """Rules are evaluated once a minute where nobody says otherwise: their samples may be so old."""
 _USUAL_SCRAPE = 15.0
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What is left of an answer: a fifth of what its labels take."""
+
+    numbers: Numbers
+    warnings: tuple[str, ...]
+    samples_read: int | None
 
 
 @dataclass(slots=True)
@@ -97,12 +110,12 @@ class PrometheusFleet:
         problems: list[str] = []
         self._learn(at, problems)
         answers, failed = self._asked(at)
-        read = [vector.samples_read for vector in answers.values()]
-        warnings = tuple(dict.fromkeys(line for vector in answers.values() for line in vector.warnings))
+        read = [answer.samples_read for answer in answers.values()]
+        warnings = tuple(dict.fromkeys(line for answer in answers.values() for line in answer.warnings))
         now = self._wall()
         kept = self._kept if at is None else {}
-        for name, vector in answers.items():
-            kept[name] = _Kept(numbers_of(vector, self.target), now)
+        for name, answer in answers.items():
+            kept[name] = _Kept(answer.numbers, now)
         if failed and (at is not None or "health" not in kept):
             raise next(iter(failed.values()))
         problems += _told(failed, kept, now)
@@ -124,15 +137,16 @@ class PrometheusFleet:
             uses_rules=bool(self._rules),
         )
 
-    def _asked(self, at: float | None) -> tuple[dict[str, Vector], dict[str, PromProblem]]:
+    def _asked(self, at: float | None) -> tuple[dict[str, _Answer], dict[str, PromProblem]]:
         waiting = {name: self._pool.submit(self._one, figures, at) for name, figures in self._groups.items()}
         return _gathered(waiting)
 
-    def _one(self, figures: Sequence[Figure], at: float | None) -> Vector:
+    def _one(self, figures: Sequence[Figure], at: float | None) -> _Answer:
         """Rules are old by the time between two evaluations, so that a query which uses one looks back further."""
         rules = self._rules
         lookback = _RULE_LOOKBACK if any(one.uses(rules) for one in figures) else None
-        return self.client.query(query_of(figures, self.target, rules), at=at, lookback=lookback)
+        vector = self.client.query(query_of(figures, self.target, rules), at=at, lookback=lookback)
+        return _Answer(numbers_of(vector, self.target), vector.warnings, vector.samples_read)
 
     def _learn(self, at: float | None, problems: list[str]) -> None:
         """What changes seldom: which rules there are, what the nodes are, how often they are scraped."""
@@ -160,8 +174,8 @@ class PrometheusFleet:
         problems += [f"{name}: {problem.reason}" for name, problem in failed.items()]
 
 
-def _gathered(waiting: dict[str, Future[Vector]]) -> tuple[dict[str, Vector], dict[str, PromProblem]]:
-    answers: dict[str, Vector] = {}
+def _gathered(waiting: dict[str, Future[T]]) -> tuple[dict[str, T], dict[str, PromProblem]]:
+    answers: dict[str, T] = {}
     failed: dict[str, PromProblem] = {}
     for name, future in waiting.items():
         try:

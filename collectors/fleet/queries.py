@@ -59,14 +59,24 @@ class Figure:
     extra: str = ""
     limit: str = ""
     matchers: tuple[str, ...] = ()
+    instead: Figure | None = None
+    """Of nodes that have not the other."""
 
     def expression(self, target: Target, rules: Collection[str]) -> str:
         by = f"{target.by}, {self.extra}" if self.extra else target.by
         source = target.series(self.rule, *self.matchers) if self.uses(rules) else self.raw
-        return f"{self.aggregate} by ({by}) ({source}){self.limit}"
+        own = f"{self.aggregate} by ({by}) ({source}){self.limit}"
+        if self.instead is None:
+            return own
+        return f"({own} or on ({target.by}) {self.instead.expression(target, rules)})"
 
     def uses(self, rules: Collection[str]) -> bool:
         return bool(self.rule) and self.rule in rules
+
+    def rules(self) -> frozenset[str]:
+        """All that could hold it."""
+        own = frozenset((self.rule,)) if self.rule else frozenset()
+        return own if self.instead is None else own | self.instead.rules()
 
 
 def query_of(figures: Sequence[Figure], target: Target, rules: Collection[str]) -> str:
@@ -103,17 +113,19 @@ def groups(target: Target) -> dict[str, tuple[Figure, ...]]:
     return {
         "health": (
             Figure("up", "max", target.series("up")),
-            Figure("settled_age", "max", f"time() - {target.series('phasetop_settled_timestamp_seconds')}"),
+            Figure("settled_age", "max", f"time() - {target.series('phasetop_settled_timestamp_seconds')}",
+                   limit=" > 30"),
             Figure("gpus", "sum", target.series("phasetop_gpu_state"), "instance_state:phasetop_gpu_state:sum",
                    extra="state", limit=" > 0"),
-            Figure("engines", "sum", target.series("phasetop_engine_state"),
-                   "instance_state:phasetop_engine_state:sum", extra="state", limit=" > 0"),
+            Figure("engines_down", "sum", target.series("phasetop_engine_state", 'state="down"'),
+                   "instance_state:phasetop_engine_state:sum", extra="state", limit=" > 0",
+                   matchers=('state="down"',)),
         ),
         "phases": (
-            Figure("gpu_phase", "max", _ratio(target, "phasetop_gpu_phase_seconds_total", "phase"),
-                   "instance_phase:phasetop_gpu_phase:ratio_rate5m", extra="phase", limit=" > 0.001"),
-            Figure("host_phase", "max", _ratio(target, "phasetop_host_phase_seconds_total", "phase"),
-                   "instance_phase:phasetop_host_phase:ratio_rate5m", extra="phase", limit=" > 0.001"),
+            Figure("phase", "max", _ratio(target, "phasetop_gpu_phase_seconds_total", "phase"),
+                   "instance_phase:phasetop_gpu_phase:ratio_rate5m", extra="phase", limit=" > 0.001",
+                   instead=Figure("phase", "max", _ratio(target, "phasetop_host_phase_seconds_total", "phase"),
+                                  "instance_phase:phasetop_host_phase:ratio_rate5m", extra="phase", limit=" > 0.001")),
         ),
         "bottlenecks": (
             Figure("bottleneck", "max", _ratio(target, "phasetop_host_bottleneck_seconds_total", "bottleneck"),
@@ -128,10 +140,8 @@ def groups(target: Target) -> dict[str, tuple[Figure, ...]]:
         ),
         "GPUs": (
             _gauge(target, "sm", "gpu", "sm_active_ratio", "avg"),
-            _gauge(target, "tensor", "gpu", "tensor_active_ratio", "avg"),
             _gauge(target, "dram", "gpu", "dram_active_ratio", "avg"),
             _gauge(target, "watts", "gpu", "power_watts", "sum"),
-            _gauge(target, "temperature", "gpu", "temperature_celsius", "max"),
             Figure("clock", "avg", clock),
         ),
         "latencies": (_quantile(target, "ttft", 0.95), _quantile(target, "tpot", 0.95)),
@@ -157,7 +167,7 @@ def scrapes_in_window(target: Target) -> str:
 
 def rule_names(target: Target) -> frozenset[str]:
     """The rules that would be used."""
-    return frozenset(one.rule for figures in groups(target).values() for one in figures if one.rule)
+    return frozenset().union(*(one.rules() for figures in groups(target).values() for one in figures))
 
 
 def rules_present(target: Target) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from collectors.fleet.model import PHASES, Node, Shares, health_of
 from collectors.fleet.queries import FIGURE, Target
@@ -13,7 +14,6 @@ from collectors.promql import Labels, Vector
 Numbers = dict[str, dict[str, dict[str, float]]]
 """Figure -> value of its own label ("" where it has none) -> node -> number."""
 
-_EXTRAS = ("phase", "bottleneck", "state")
 _KNOWN_FOR = 900.0
 """Seconds for which a node that is no target any more keeps its row."""
 _MOST_LABELS = 24
@@ -28,10 +28,16 @@ def node_name(labels: Labels, target: Target) -> str:
 def numbers_of(vector: Vector, target: Target) -> Numbers:
     """An answer of one of `queries.groups`, by figure."""
     found: Numbers = {}
+    names: dict[str, str] = {}
+    only = target.node[0] if len(target.node) == 1 else None
     for labels, value in vector.samples:
-        extra = next((labels[one] for one in _EXTRAS if one in labels), "")
-        by_node = found.setdefault(labels.get(FIGURE, ""), {}).setdefault(sys.intern(extra), {})
-        by_node[sys.intern(node_name(labels, target))] = value
+        extra = labels.get("phase") or labels.get("bottleneck") or labels.get("state") or ""
+        if only is None:
+            name = node_name(labels, target)
+        else:
+            called = labels.get(only, "")
+            name = names.get(called) or names.setdefault(called, sys.intern(node_name(labels, target)))
+        found.setdefault(labels.get(FIGURE, ""), {}).setdefault(extra, {})[name] = value
     return found
 
 
@@ -93,6 +99,7 @@ def nodes_of(
     return tuple(sorted(nodes, key=lambda node: natural(node.name)))
 
 
+@lru_cache(maxsize=8192)
 def natural(name: str) -> tuple[tuple[int, int | str], ...]:
     """For sorting: "node-9" before "node-10"."""
     parts: list[tuple[int, int | str]] = []
@@ -129,8 +136,8 @@ class _Reader:
 
     def node(self, name: str) -> Node:
         known = self._known.get(name) or Identity()
-        gpus, engines = self.by_extra("gpus", name), self.by_extra("engines", name)
-        lost, down = round(gpus.get("lost", 0)), round(engines.get("down", 0))
+        gpus = self.by_extra("gpus", name)
+        lost, down = round(gpus.get("lost", 0)), round(self.one("engines_down", name, "down") or 0)
         age = self.one("settled_age", name)
         health = health_of(self.one("up", name), age, lost, down)
         if health == "down":
@@ -140,9 +147,8 @@ class _Reader:
             name=name, health=health, labels=known.labels, settled_age=age, phases=self._phases(name),
             bottlenecks=self.by_extra("bottleneck", name),
             gpus=round(sum(gpus.values())) if gpus else None, gpus_lost=lost,
-            engines=round(sum(engines.values())) if engines else None, engines_down=down,
-            sm=self.one("sm", name), tensor=self.one("tensor", name), dram=self.one("dram", name),
-            watts=self.one("watts", name), temperature=self.one("temperature", name), clock=self.one("clock", name),
+            engines_down=down, sm=self.one("sm", name), dram=self.one("dram", name),
+            watts=self.one("watts", name), clock=self.one("clock", name),
             prompt_rate=self.one("tokens", name, "prefill"), generated_rate=self.one("tokens", name, "decode"),
             running=self.one("running", name), waiting=self.one("waiting", name), kv_cache=self.one("kv_cache", name),
             ttft=self.one("ttft", name), tpot=self.one("tpot", name),
@@ -151,7 +157,7 @@ class _Reader:
 
     def _phases(self, name: str) -> Shares | None:
         """Of its GPUs, else of the machine; shares too small to be sent are 0, and all add up to 1."""
-        found = self.by_extra("gpu_phase", name) or self.by_extra("host_phase", name)
+        found = self.by_extra("phase", name)
         total = sum(found.get(phase, 0.0) for phase in PHASES)
         if total <= 0:
             return None

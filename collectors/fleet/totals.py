@@ -166,8 +166,8 @@ def combined(name: str, nodes: Sequence[Node]) -> Node:
         name=name, health="ok" if len(there) == len(nodes) else "degraded",
         phases=tuple(one or 0.0 for one in shares) if shares[0] is not None else None,  # type: ignore[arg-type]
         bottlenecks=bottlenecks, gpus=sums.gpus or None, gpus_lost=sum(node.gpus_lost for node in nodes),
-        sm=mean(lambda node: node.sm), tensor=mean(lambda node: node.tensor), dram=mean(lambda node: node.dram),
-        watts=sums.watts, temperature=worst(lambda node: node.temperature), clock=mean(lambda node: node.clock),
+        sm=mean(lambda node: node.sm), dram=mean(lambda node: node.dram),
+        watts=sums.watts, clock=mean(lambda node: node.clock),
         prompt_rate=sums.prompt_rate, generated_rate=sums.generated_rate, running=sums.running, waiting=sums.waiting,
         kv_cache=worst(lambda node: node.kv_cache), ttft=worst(lambda node: node.ttft),
         tpot=worst(lambda node: node.tpot), models=tuple(sorted({one for node in nodes for one in node.models})),

@@ -34,7 +34,7 @@ def nodes(count: int = 12) -> tuple[Node, ...]:
             Node(
                 name=f"node-{n}", labels={"pool": f"pool-{n % 3}"}, settled_age=8.0,
                 phases=(share, 0.6, 0.4 - share, 0.0, 0.0), bottlenecks={"memory-bandwidth": 0.9, "compute": 0.1},
-                gpus=8, engines=1, sm=0.5, tensor=0.1, dram=0.6, watts=4100.0 + n, temperature=60.0, clock=0.88,
+                gpus=8, sm=0.5, dram=0.6, watts=4100.0 + n, clock=0.88,
                 prompt_rate=1000.0, generated_rate=1500.0 - n, running=20.0, waiting=0.0, kv_cache=0.5,
                 ttft=0.4, tpot=0.05, models=("llama-70b" if n % 2 else "qwen-30b",), roles=("both",),
                 engine_names=("vllm",), gpu_names=("NVIDIA H100 80GB HBM3",),
