@@ -4,7 +4,7 @@ Two answers, never mixed up. *Resource* is a partition of the wall time: what th
 limited by. *Admission* is what keeps requests waiting outside. The headline is one of them.
 """
 
-from collectors.bottleneck.judge import judge
+from collectors.bottleneck.judge import judge, judged_again, rests_on_costs
 from collectors.bottleneck.partition import (
     DRAM_ATTAINABLE,
     TENSOR_ATTAINABLE,
@@ -17,6 +17,6 @@ from collectors.bottleneck.partition import (
 from collectors.bottleneck.period import Period, over
 
 __all__ = [
-    "DRAM_ATTAINABLE", "TENSOR_ATTAINABLE", "Group", "Period", "Wall", "depends_on", "judge", "mean_wall", "over",
-    "partition",
+    "DRAM_ATTAINABLE", "TENSOR_ATTAINABLE", "Group", "Period", "Wall", "depends_on", "judge", "judged_again",
+    "mean_wall", "over", "partition", "rests_on_costs",
 ]  # fmt: skip

@@ -23,7 +23,7 @@ _KV_TO = 0.90
 """KV cache use up to which a larger batch is proposed."""
 _CHUNKS = (512, 2048)
 _RESTS, _HALF = 0.05, 0.50
-_PREDICTED = frozenset({"kv-capacity", "memory-bandwidth", "compute", "host", "scheduler"})
+PREDICTED = frozenset({"kv-capacity", "memory-bandwidth", "compute", "host", "scheduler"})
 """Names for which there is a lever whose effect the costs may tell."""
 
 
@@ -37,7 +37,7 @@ def advise(
 ) -> Iterator[str]:
     """Lines of advice for the headline name, most useful first. `costs` are the sole engine's."""
     engine = engines[0] if len(engines) == 1 else None
-    load = load_of(engine, costs, wall.shares.get("host", 0.0)) if engine is not None and name in _PREDICTED else None
+    load = load_of(engine, costs, wall.shares.get("host", 0.0)) if engine is not None and name in PREDICTED else None
     if name == "kv-capacity":
         yield from _more_kv(kept_out.engine or engine, load, costs, gpus)
     elif name == "memory-bandwidth":

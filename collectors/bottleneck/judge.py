@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from collectors.bottleneck.admission import Admission, admission, waiting
-from collectors.bottleneck.advice import advise
+from collectors.bottleneck.advice import PREDICTED, advise
 from collectors.bottleneck.partition import EXPLAINED_FROM, Wall
 from collectors.model import Bottleneck, BottleneckName, Confidence, Phase
 from collectors.phase.calibrate import UNCALIBRATED, CostModel
@@ -47,6 +48,17 @@ def judge(
         why=" · ".join((*_why(name, wall, kept_out, engines, gpus), *_instance(role))),
         advice=tuple(advise(name, kept_out, wall, engines, gpus, costs)),
     )
+
+
+def rests_on_costs(name: BottleneckName, engines: Sequence[EngineReading]) -> bool:
+    """Whether the advice under that name may be told in numbers that the costs predict."""
+    return len(engines) == 1 and name in PREDICTED
+
+
+def judged_again(before: Bottleneck, phase: Phase, wall: Wall) -> Bottleneck:
+    """The judgement on the same wall when only what is known of the phase has changed."""
+    confidence = _confidence(before.name, phase, wall)
+    return before if confidence == before.confidence else replace(before, confidence=confidence)
 
 
 def named_resource(shares: Mapping[Any, float]) -> BottleneckName:

@@ -72,7 +72,9 @@ def load_of(engine: EngineReading, costs: CostModel, host_share: float) -> Load 
         return None
     bare = Load(batch, resident, costs.prompts_per_token)
     step = tpot(bare, costs)
-    return replace(bare, gap=step * host_share / (1.0 - host_share)) if step > 0 else None
+    if step <= 0:
+        return None
+    return replace(bare, gap=step * host_share / (1.0 - host_share)) if host_share else bare
 
 
 def tells_batches(costs: CostModel) -> bool:

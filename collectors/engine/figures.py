@@ -58,11 +58,15 @@ class Buckets:
 
     bounds: tuple[float, ...]
     series: tuple[Sequence[Series], ...]
+    singles: tuple[Series, ...] | None
+    """The series, where each bucket has but one, as on most pages."""
 
     @classmethod
     def of(cls, by_bound: Sequence[tuple[float, Sequence[Series]]], scale: float) -> Buckets:
         bounds = tuple([bound if scale == 1.0 else bound * scale for bound, _ in by_bound[:-1]])
-        return cls(bounds, tuple([series for _, series in by_bound]))
+        series = tuple([series for _, series in by_bound])
+        is_single = all(len(some) == 1 for some in series)
+        return cls(bounds, series, tuple([some[0] for some in series]) if is_single else None)
 
 
 def _first_replicas(engine: Engine, series: list[Series]) -> list[Series]:
@@ -215,11 +219,16 @@ class Figures:
         buckets = self._layout.buckets(name, scale)
         if total is None or buckets is None:
             return None
+        values, earlier = self._values, before._values
+        changes: Iterable[float | None]
+        if buckets.singles is not None:
+            changes = [values[one] - earlier.get(one, 0.0) for one in buckets.singles]
+        else:
+            changes = [self._change(series, before) for series in buckets.series]
         counts: list[int] = []
         below = 0.0
-        for series in buckets.series:
-            reached = self._change(series, before)
-            if reached is None or reached < below:
+        for reached in changes:
+            if reached is None or not below <= reached < math.inf:
                 return None
             counts.append(round(reached - below))
             below = reached

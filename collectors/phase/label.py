@@ -13,7 +13,16 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import takewhile
 from typing import Any, NamedTuple
 
-from collectors.bottleneck import Group, Wall, depends_on, judge, mean_wall, partition
+from collectors.bottleneck import (
+    Group,
+    Wall,
+    depends_on,
+    judge,
+    judged_again,
+    mean_wall,
+    partition,
+    rests_on_costs,
+)
 from collectors.model import (
     HOST,
     RULE_VERSION,
@@ -57,6 +66,7 @@ _FORGET_SECONDS = 900.0
 _COLD_SECONDS = 20.0
 _MUTE_SECONDS = 60.0
 """How long the silence of an engine is doubted that computed a prompt in longer silence than labels wait for."""
+_UNJUDGED = Bottleneck()
 _CACHED_MANY = 10
 """Cached tokens per computed one from which an interval's prompts were cache look-ups more than prefill."""
 
@@ -375,12 +385,13 @@ class Labeller:
             known = None if earlier is None or part.entity == HOST else earlier.hardware
             wall = partition(Group(has_requests, part.engines, part.gpus), phase, interval.host, costs, known)
             divided = (has_requests, *depends_on(wall, phase, costs))
-        kind = phase.label if phase.label in ("idle", "waiting", "unknown") else "busy"
-        asked = (kind, phase.confidence, wall, costs, role)
-        if remembered is None or remembered[1] != asked:
-            bottleneck = judge(phase, part.engines, part.gpus, wall, costs, role)
+        bottleneck = remembered[3] if remembered is not None else _UNJUDGED
+        asked = (wall, role, costs if rests_on_costs(bottleneck.name, part.engines) else None)
+        if remembered is not None and wall is not None and remembered[1] == asked:
+            bottleneck = judged_again(bottleneck, phase, wall)
         else:
-            bottleneck = remembered[3]
+            bottleneck = judge(phase, part.engines, part.gpus, wall, costs, role)
+            asked = (wall, role, costs if rests_on_costs(bottleneck.name, part.engines) else None)
         judged[part.entity] = (divided, asked, wall, bottleneck)
         return Label(interval.sequence, part.entity, phase, bottleneck), wall
 
