@@ -25,7 +25,7 @@ COMMANDS: Mapping[str, str] = {
     "import": "saved metrics pages into a recording",
     "once": "measure one interval and print it",
     "dump": "a recording, or a stretch of it, in another form",
-    "report": "what a recording says: phases, energy, money, latency, what to change",
+    "report": "what a recording says, and what to change",
     "diff": "two recordings, or two stretches of one, side by side",
     "repair": "save what can be read of a damaged recording",
     "demo": "the dashboard of a recording that ships with phasetop",

@@ -56,7 +56,7 @@ def test_the_version_is_told() -> None:
     ("arguments", "message"),
     [
         (("exprt",), 'phasetop: there is no command "exprt"; did you mean export?'),
-        (("report",), 'phasetop: there is no command "report"; '),
+        (("xyzzy",), 'phasetop: there is no command "xyzzy"; there are '),
         (("--nonsense",), "phasetop live: error: unrecognized arguments: --nonsense"),
         (("config",), "phasetop config: error: the following arguments are required: action"),
         (("once", "--window", "1x"), 'phasetop once: --window: "1x" is not a duration'),

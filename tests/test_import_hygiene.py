@@ -44,7 +44,21 @@ def test_the_command_line_itself_loads_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["live", "export", "record", "replay", "import_pages", "once", "dump", "note", "doctor", "config"]
+    "command",
+    [
+        "live",
+        "export",
+        "record",
+        "replay",
+        "import_pages",
+        "once",
+        "dump",
+        "report",
+        "diff",
+        "note",
+        "doctor",
+        "config",
+    ],
 )
 def test_declaring_the_flags_of_a_command_loads_nothing_heavy(command: str) -> None:
     assert loaded_by(f"import dashboard.commands.{command}") == set()
