@@ -15,6 +15,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -104,6 +105,29 @@ def timed(name: str, act: Callable[[int], object], moments: list[int]) -> None:
     print(f"  {name:34s} median {spent[len(spent) // 2]:7.2f}  p99 {p99:7.2f}  max {spent[-1]:7.2f} ms")
 
 
+def first_frame(path: Path) -> None:
+    """Until what the first frame shows has been delivered, and until all columns of the axis are there."""
+    from dashboard.replay_feed import ReplayFeed
+    from dashboard.state import Delivery, Window
+
+    begun = time.perf_counter()
+    feed = ReplayFeed(Recording(path))
+    arrived: list[tuple[float, int]] = []
+    complete = threading.Event()
+
+    def deliver(delivery: Delivery) -> None:
+        if isinstance(delivery, Window) and delivery.ticks:
+            arrived.append(((time.perf_counter() - begun) * 1e3, len(delivery.ticks)))
+            if len(delivery.ticks) > 1:
+                complete.set()
+
+    feed.start(deliver)
+    complete.wait(60)
+    feed.stop()
+    (first, _), (last, ticks) = arrived[0], arrived[-1]
+    print(f"  opened and delivered to the screen: {first:.0f} ms; with the {ticks} intervals before it: {last:.0f} ms")
+
+
 def measure(path: Path) -> None:
     begun = time.perf_counter()
     recording = Recording(path)
@@ -111,6 +135,7 @@ def measure(path: Path) -> None:
     recording.strip(recording.start, recording.end, 120)
     opened = (time.perf_counter() - begun) * 1e3
     print(f"  opened, last tick and overview strip: {opened:.1f} ms; {len(recording)} intervals")
+    first_frame(path)
     chance = random.Random(1)
     moments = [chance.randrange(recording.start, recording.end) for _ in range(_SEEKS)]
     last = recording.last_sequence

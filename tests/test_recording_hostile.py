@@ -105,6 +105,8 @@ def test_columns_that_other_versions_lack_or_have_on_top_are_no_obstacle(copy: P
         ("UPDATE engine SET ttft_counts = 'not json'", "make no sense"),
         ("UPDATE engine SET ttft_counts = '[1, 2]'", "make no sense"),
         ("UPDATE interval SET start_ns = -5 WHERE sequence = 0", "make no sense"),
+        ("UPDATE interval SET seconds = 9e999 WHERE sequence = 3", "make no sense"),
+        ("UPDATE interval SET end_ns = -1 WHERE sequence = 3", "make no sense"),
         ("DELETE FROM meta WHERE key = 'run'", "make no sense"),
         ("UPDATE meta SET value = 'x' WHERE key = 'interval_seconds'", "make no sense"),
         ("UPDATE label SET advice = 'x'", "make no sense"),
