@@ -21,7 +21,7 @@ COMMANDS: Mapping[str, str] = {
     "export": "serve a Prometheus page, without a dashboard",
     "record": "record without a dashboard",
     "replay": "the dashboard of a recording, also of one still being written",
-    "fleet": "many nodes in one dashboard, from a Prometheus or from their exporters",
+    "fleet": "the dashboard of many nodes, by Prometheus",
     "import": "saved metrics pages into a recording",
     "once": "measure one interval and print it",
     "dump": "a recording, or a stretch of it, in another form",
