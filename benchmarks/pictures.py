@@ -1,10 +1,9 @@
 """Pictures of every screen, from the recordings that ship with the package.
 
-    python -m benchmarks.pictures [DIRECTORY] [--screen NAME]... [--size 120x40]...
+    python -m benchmarks.pictures [DIRECTORY] [--screen NAME]... [--size 120x40]... [--png]
 
-Draws each screen as it stands at a moment of the demo (`phasetop demo`), which its header names as
-simulated, and writes PNG files; docs/pictures is made with it. Needs rsvg-convert (librsvg2-bin) and a
-font with box-drawing, block and braille characters (fonts-dejavu-core).
+Draws each screen as it stands at a moment of a demo (`phasetop demo`), whose header says what is simulated
+and what is real; docs/pictures is made with it. PNG files instead of SVG need rsvg-convert (librsvg2-bin).
 """
 
 from __future__ import annotations
@@ -26,6 +25,8 @@ from rich.style import Style
 from collectors.replay import Recording
 from dashboard.app import PhasetopApp
 from dashboard.commands.demo import unpacked
+from dashboard.config import Config
+from dashboard.objectives import slo_book
 from dashboard.replay_feed import ReplayFeed
 from dashboard.screens.table import SCREENS
 from dashboard.themes import THEMES
@@ -36,12 +37,13 @@ from dashboard.widgets.panel import Panel
 SIZES = ((80, 24), (120, 40), (200, 50))
 SHOWN = {"": ("node", "07:06:10"), "host": ("vllm", "2m ago")}
 """The demo and the moment of it for each screen: the simulated node has no host of its own."""
-FONT = "DejaVu Sans Mono"
+FONT = "DejaVu Sans Mono, Menlo, Consolas, monospace"
 FONT_SIZE = 15
 CELL = (9.03, 17)
 BASELINE = 13
 MARGIN = 8
 BLOCKS = "▁▂▃▄▅▆▇█"
+BRAILLE = "\u2800-\u28ff"
 _PATIENCE_SECONDS = 20.0
 
 
@@ -55,6 +57,7 @@ async def draw(recording: Recording, moment: str, size: tuple[int, int], screen:
         zone=feed.zone,
         interval=feed.interval,
         colors="truecolor",
+        slo=slo_book(Config().slo),
         ways=Ways(theme=theme),
     )
     async with app.run_test(size=size) as pilot:
@@ -94,8 +97,11 @@ def cells(text: str, style: Style, x: int, y: int, ground: str) -> Iterator[str]
         ink, paper = paper, ink
     if paper != ground:
         yield rectangle(x, y, cell_len(text), 8, paper)
-    for part in re.findall(f"([{BLOCKS}]+|[^{BLOCKS}]+)", text):
-        if part[0] in BLOCKS:
+    for part in re.findall(f"[{BLOCKS}]+|[{BRAILLE}]+|[^{BLOCKS}{BRAILLE}]+", text):
+        if "\u2800" <= part[0] <= "\u28ff":
+            for n, pattern in enumerate(part):
+                yield from dots(x + n, y, ord(pattern) - 0x2800, ink)
+        elif part[0] in BLOCKS:
             for n, block in enumerate(part):
                 yield rectangle(x + n, y, 1, BLOCKS.index(block) + 1, ink)
         elif part.strip():
@@ -107,6 +113,15 @@ def cells(text: str, style: Style, x: int, y: int, ground: str) -> Iterator[str]
                 f'textLength="{cell_len(part.strip()) * CELL[0]:.2f}">{words}</text>'
             )
         x += cell_len(part)
+
+
+def dots(x: int, y: int, pattern: int, color: str) -> Iterator[str]:
+    """A braille pattern; its bits run down the left column, then the right one, the lowest row last."""
+    for bit, (column, row) in enumerate(((0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (0, 3), (1, 3))):
+        if pattern >> bit & 1:
+            across = MARGIN + (x + (column + 0.5) / 2) * CELL[0]
+            down = MARGIN + (y + (row + 0.5) / 4) * CELL[1]
+            yield f'<circle cx="{across:.2f}" cy="{down:.2f}" r="1.3" fill="{color}"/>'
 
 
 def rectangle(x: int, y: int, width: int, eighths: int, color: str) -> str:
@@ -129,9 +144,10 @@ def main() -> int:
     parser.add_argument("directory", nargs="?", type=Path, default=Path("docs/pictures"))
     parser.add_argument("--screen", action="append", choices=[one.name for one in SCREENS])
     parser.add_argument("--size", action="append", metavar="120x40")
-    parser.add_argument("--theme", default="dark")
+    parser.add_argument("--theme", default="dark", choices=list(THEMES))
+    parser.add_argument("--png", action="store_true")
     options = parser.parse_args()
-    if shutil.which("rsvg-convert") is None:
+    if options.png and shutil.which("rsvg-convert") is None:
         print("rsvg-convert is missing: apt install librsvg2-bin", file=sys.stderr)
         return 1
     sizes = [tuple(map(int, size.split("x"))) for size in options.size] if options.size else SIZES
@@ -143,8 +159,11 @@ def main() -> int:
             for width, height in sizes:
                 with Recording(path) as recording:
                     drawn = asyncio.run(draw(recording, at, (width, height), screen, options.theme))
-                made = options.directory / f"{screen}-{width}x{height}.png"
-                png(drawn, made)
+                made = options.directory / f"{screen}-{width}x{height}.{'png' if options.png else 'svg'}"
+                if options.png:
+                    png(drawn, made)
+                else:
+                    made.write_text(drawn, encoding="utf-8")
                 print(made)
     return 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from rich.cells import cell_len
 from textual import events
 from textual.message import Message
 
@@ -84,8 +85,11 @@ class EventList(Panel):
         first, count = _window(self._choice, listed, height)
         here = self._choice.row(listed)
         is_long = listed[0].time - listed[-1].time >= _DAY
+        whom = {(event.entity, event.kind == "note"): event for event in listed}.values()
+        room = min(_WHO, max(cell_len(who(scene, event)) for event in whom))
         lines = [
-            _row(scene, listed[n], width, is_selected=n == here, is_long=is_long) for n in range(first, first + count)
+            _row(scene, listed[n], width, room, is_selected=n == here, is_long=is_long)
+            for n in range(first, first + count)
         ]
         shown = f"{first + 1}{palette.glyphs.dash}{first + count} of " if count < len(listed) else ""
         return Drawing(title, Line().add(f"{shown}{len(listed)}", palette.dim), lines)
@@ -97,7 +101,8 @@ def _window(choice: EventChoice, listed: Sequence[Event], height: int) -> tuple[
     return min(max(0, choice.row(listed) - count // 2), len(listed) - count), count
 
 
-def _row(scene: Scene, event: Event, width: int, *, is_selected: bool, is_long: bool) -> Line:
+def _row(scene: Scene, event: Event, width: int, whom: int, *, is_selected: bool, is_long: bool) -> Line:
+    """`whom` is the columns for whom it is about."""
     palette = scene.palette
     line = Line().add(palette.glyphs.playing if is_selected else " ", palette.strong).add(" ", palette.base)
     if is_long and width >= 60:
@@ -106,7 +111,7 @@ def _row(scene: Scene, event: Event, width: int, *, is_selected: bool, is_long: 
     line.add(*event_style(scene, event)).add("  ", palette.base)
     if width >= 50:
         start = line.cells
-        line.foreign(who(scene, event), palette.dim, _WHO, palette.glyphs.ellipsis).to(start + _WHO + 2, palette.base)
+        line.foreign(who(scene, event), palette.dim, whom, palette.glyphs.ellipsis).to(start + whom + 2, palette.base)
     style = palette.bright if is_selected else palette.text
     text = event.text if width < 50 else _without(who(scene, event), event.text)
     return line.foreign(text, style, width - line.cells, palette.glyphs.ellipsis)
@@ -114,6 +119,8 @@ def _row(scene: Scene, event: Event, width: int, *, is_selected: bool, is_long: 
 
 def _without(name: str, text: str) -> str:
     """The text without whom it is about: "GPU 3 (H100) is lost" beside "GPU 3" is "is lost"."""
+    if text.startswith(f"{name}: "):
+        return text.removeprefix(f"{name}: ")
     if not text.startswith(f"{name} ("):
         return text
     return text.partition(")")[2].lstrip(": ") or text
