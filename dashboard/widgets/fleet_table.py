@@ -143,8 +143,7 @@ def _table_rows(scene: Scene, board: FleetBoard, rows: Sequence[Row], here: int,
 
 def _fitting(rows: Sequence[Row], width: int) -> tuple[int, list[Column], int]:
     """The name's width, the columns that fit in their order, and how many cells of history are left over."""
-    longest = max((len(row.node.name) + 2 * (not row.is_group) for row in rows), default=0)
-    name = min(max(longest, _NARROWEST_NAME), _WIDEST_NAME, max(_NARROWEST_NAME, width // 3))
+    name = _name_width(rows, width)
     room = width - name - 2
     taken: list[Column] = []
     for column in sorted(_COLUMNS, key=lambda one: one.cost):
@@ -153,6 +152,11 @@ def _fitting(rows: Sequence[Row], width: int) -> tuple[int, list[Column], int]:
             room -= column.width + _GAP
     cells = room - _GAP if room - _GAP >= _FEWEST_CELLS else 0
     return name, [column for column in _COLUMNS if column in taken], cells
+
+
+def _name_width(rows: Sequence[Row], width: int) -> int:
+    longest = max((len(row.node.name) + (len(str(len(row.members))) + 1) * row.is_group for row in rows), default=0)
+    return min(max(longest, _NARROWEST_NAME), _WIDEST_NAME, max(_NARROWEST_NAME, width // 3))
 
 
 def _name(scene: Scene, row: Row, width: int, *, is_selected: bool) -> Line:
@@ -332,8 +336,7 @@ def _span_words(scene: Scene, board: FleetBoard, cells: int) -> str:
 def _heat_rows(scene: Scene, board: FleetBoard, rows: Sequence[Row], here: int, width: int) -> list[Line] | None:
     """Names, and nothing but time beside them; None where there is no room for that."""
     palette = scene.palette
-    longest = max((len(row.node.name) for row in rows), default=0)
-    name_width = min(max(longest, _NARROWEST_NAME), _WIDEST_NAME, max(_NARROWEST_NAME, width // 3))
+    name_width = _name_width(rows, width)
     cells = width - name_width - 2 - _GAP
     if cells < _FEWEST_CELLS:
         return None
