@@ -85,10 +85,14 @@ class Folder:
         return self.path / f"{name}.key"
 
     def options(self, kind: str) -> ServerOptions:
-        tls = {"tls_cert": self.cert("server"), "tls_key": self.key("server")} if kind != "http" else {}
-        users = self.users if kind == "password" else None
-        client_ca = self.cert("authority") if kind == "certificate" else None
-        return ServerOptions(port=0, basic_auth_file=users, client_ca=client_ca, **tls)
+        is_tls = kind != "http"
+        return ServerOptions(
+            port=0,
+            tls_cert=self.cert("server") if is_tls else None,
+            tls_key=self.key("server") if is_tls else None,
+            basic_auth_file=self.users if kind == "password" else None,
+            client_ca=self.cert("authority") if kind == "certificate" else None,
+        )
 
     def context(self, kind: str, client: str = "client") -> ssl.SSLContext | None:
         if kind == "http":

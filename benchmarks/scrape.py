@@ -1,26 +1,31 @@
 """Scraping the metrics page of 8 GPUs and 2 engines, beside prometheus_client's own server.
 
-    python -m benchmarks.scrape [--seconds 2] [--json]
+    python -m benchmarks.scrape [--seconds 2] [--json] [--nvitop-exporter PATH]
 
 Each server runs in a process of its own, pinned to one core, and the client on another. Both
 serve the same number of samples; ours gets a tick a second meanwhile, as in life. `new connection`
 opens one for each scrape; prometheus_client's server ends every connection anyway. `a core` is how
-many scrapes a second one core would serve, from the CPU time the server used. Ends within 20 s.
+many scrapes a second one core would serve, from the CPU time the server used. With
+`--nvitop-exporter` that one is measured in the same run, on the stand-in for NVML with as many
+GPUs, and the ratios are printed. Ends within 30 s.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -36,6 +41,8 @@ GPUS, ENGINES = 8, 2
 BOUNDS = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
           160.0, 640.0, 2560.0)  # fmt: skip
 SECOND = 1_000_000_000
+ENCODINGS = ("gzip", "identity")
+CORES = sorted(os.sched_getaffinity(0))
 
 
 @dataclass
@@ -139,6 +146,39 @@ def measure(
     return samples, rows
 
 
+def measure_nvitop(path: str, seconds: float) -> list[Row]:
+    """nvitop-exporter, which serves only plain pages, each on a new connection."""
+    with (
+        tempfile.TemporaryDirectory(prefix="phasetop-scrape-") as folder,
+        socket.create_server(("127.0.0.1", 0)) as free,
+    ):
+        build = Path(__file__).parent.parent / "tests" / "nvml_stub" / "build.py"
+        subprocess.run([sys.executable, str(build), folder], check=True, stdout=subprocess.DEVNULL)
+        Path(folder, "control").write_text(f"gpus {GPUS}\n")
+        port = free.getsockname()[1]
+        free.close()
+        environment = {**os.environ, "LD_LIBRARY_PATH": folder, "PHASETOP_NVML_STUB": f"{folder}/control"}
+        command = [path, "--bind-address", "127.0.0.1", "--port", str(port), "--interval", "1"]
+        with subprocess.Popen(command, env=environment, stdout=sys.stderr) as process:
+            try:
+                pin(1, process.pid)
+                _await_port(port)
+                time.sleep(3.0)  # until each GPU has been read
+                watched = psutil.Process(process.pid)
+                return [_row("nvitop-exporter", watched, port, seconds, encoding, "new") for encoding in ENCODINGS]
+            finally:
+                process.terminate()
+
+
+def _await_port(port: int) -> None:
+    deadline = time.monotonic() + 20.0
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return
+        time.sleep(0.1)
+    sys.exit("nvitop-exporter does not serve; its messages are above")
+
+
 def _row(server: str, process: psutil.Process, port: int, seconds: float, encoding: str, connection: str) -> Row:
     request = f"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: {encoding}\r\n\r\n".encode()
     client = None
@@ -203,15 +243,16 @@ def in_process(rounds: int = 100) -> dict[str, float]:
     return {name: sorted(times)[len(times) // 2] for name, times in found.items()}
 
 
-def pin(core: int) -> None:
-    cores = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {cores[core % len(cores)]})
+def pin(core: int, process: int = 0) -> None:
+    """Keep a process, by default this one, on one of the machine's cores."""
+    os.sched_setaffinity(process, {CORES[core % len(CORES)]})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scrape", description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=2.0, help="how long each row is measured (default 2)")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--nvitop-exporter", metavar="PATH", help="measure this nvitop-exporter beside")
     parser.add_argument("--serve", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
@@ -220,10 +261,12 @@ def main() -> None:
         serve_ours() if kind == "phasetop" else serve_prometheus_client(int(samples[0]))
     pin(0)
     rendering = in_process()
-    every_way = [("gzip", "kept"), ("gzip", "new"), ("identity", "kept")]
+    every_way = [("gzip", "kept"), ("gzip", "new"), ("identity", "kept"), ("identity", "new")]
     samples, rows = measure("phasetop", ["phasetop"], options.seconds, every_way)
     encodings = [("gzip", "new"), ("identity", "new")]
     rows += measure("prometheus_client", ["prometheus_client", str(samples)], options.seconds, encodings)[1]
+    if options.nvitop_exporter:
+        rows += measure_nvitop(options.nvitop_exporter, options.seconds)
     if options.json:
         print(json.dumps({"samples": samples, "in_process_ms": rendering, "rows": [asdict(row) for row in rows]}))
         return
@@ -235,6 +278,21 @@ def main() -> None:
         times = f"{row.p50:11.2f}{row.p99:11.2f}{row.slowest:11.2f}{row.scrapes_per_second:11.0f}"
         cost = f"{row.cpu:11.2f}{row.scrapes_per_second_of_a_core:11.0f}{row.bytes:11}"
         print(f"{row.server:18}{row.encoding:>10}{row.connection:>12}{times}{cost}")
+    for encoding in ENCODINGS if options.nvitop_exporter else ():
+        print(f"{encoding}, new connection: {_ratio(rows, encoding)}")
+
+
+def _ratio(rows: list[Row], encoding: str) -> str:
+    """How ours compares with nvitop-exporter."""
+    ours, theirs = (
+        next(row for row in rows if (row.server, row.encoding, row.connection) == (server, encoding, "new"))
+        for server in ("phasetop", "nvitop-exporter")
+    )
+    rate = ours.scrapes_per_second / theirs.scrapes_per_second
+    return (
+        f"p50 {theirs.p50 / ours.p50:.1f}, p99 {theirs.p99 / ours.p99:.1f}, scrapes/s {rate:.1f} times as good as "
+        "nvitop-exporter"
+    )
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.prometheus_shares import Prometheus, running_prometheus, seconds
-from benchmarks.vllm_page import Page
+from benchmarks.vllm_page import DECODE_SECONDS, IDLE_SECONDS, PREFILL_SECONDS, Page
 from collectors.model import HOST, engine_entity, gpu_entity
 from collectors.phase.rules import phase_seconds
 from collectors.replay import Recording
@@ -43,6 +43,7 @@ from collectors.replay import Recording
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
 SCRAPE_SECONDS = 2
+WAVE_SECONDS = PREFILL_SECONDS + DECODE_SECONDS + IDLE_SECONDS
 GPUS = ([0, 1, 2, 3], [4, 5], [6, 7])
 """Of the engines that are there from the beginning."""
 FAMILIES = ("host", "gpu", "engine")
@@ -68,7 +69,8 @@ class Server:
         return f"http://127.0.0.1:{self.port}/metrics"
 
     def start(self) -> None:
-        let_go, began = self._hanging, time.monotonic()
+        # In step with what the stand-in for NVML shows on its GPUs.
+        let_go, began = self._hanging, time.monotonic() // WAVE_SECONDS * WAVE_SECONDS
         self._ended = ended = threading.Event()
 
         class Handler(Page):

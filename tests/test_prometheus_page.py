@@ -39,7 +39,8 @@ PHASES = {"prefill", "decode", "idle", "waiting", "unknown"}
 
 
 def full_interval(sequence=1):
-    gpus = [full(GpuReading, uuid=f"GPU-{index}", index=index) for index in range(2)]
+    # The second is partitioned: its time is that of its instances.
+    gpus = [full(GpuReading, uuid=f"GPU-{index}", index=index, instances=2.0 if index else None) for index in range(2)]
     engines = [full(EngineReading, endpoint=ENDPOINT, engine_index="0", engine="vllm")]
     return interval(sequence, gpus, engines, full(HostReading))
 

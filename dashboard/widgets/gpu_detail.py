@@ -197,6 +197,8 @@ def _table(scene: Scene, processes: Sequence[GpuProcess], width: int, height: in
                 line.foreign(text, palette.text, cells, palette.glyphs.ellipsis).to(start + cells + _GAP, palette.base)
         told = process.command or process.name
         style = palette.text if told else palette.dim
+        if process.pod is not None and process.pod.name:
+            told = f"{process.pod.namespace}/{process.pod.name} {told or ''}"
         told = told or "not visible from here (another container or user)"
         lines.append(line.foreign(told, style, width - line.cells, palette.glyphs.ellipsis))
     if len(shown) < len(processes):

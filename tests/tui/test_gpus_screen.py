@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.model import Event, GpuProcess, Tick, gpu_entity
+from collectors.pods import Pod
 from collectors.readings import GpuReading
 from dashboard.desk import Desk
 from dashboard.frames import Arrangement
@@ -186,6 +187,14 @@ def test_names_from_outside_do_no_harm() -> None:
     hostile = replace(tick, interval=replace(tick.interval, gpus=gpus, gpu_processes={uuid(0): (process,)}))
     for width in (24, 60, 80, 120):
         assert "[bold" in "\n".join(painted_screen(GpusScreen, desk_of([hostile]), width, 40))
+
+
+def test_a_process_in_a_pod_has_its_pod_before_its_command() -> None:
+    tick = Wave(gpus=1, engines=0).tick(5)
+    pod = Pod("c" * 64, "a-uid", "vllm-0", "team", "server")
+    process = GpuProcess(7, "python3", "root", 1e9, "python3 -m vllm", pod=pod)
+    seen = replace(tick, interval=replace(tick.interval, gpu_processes={uuid(0): (process,)}))
+    assert "team/vllm-0 python3 -m vllm" in "\n".join(painted_screen(GpusScreen, desk_of([seen]), 160, 40))
 
 
 def test_instances_follow_their_gpu_and_are_counted_by_it() -> None:
