@@ -178,9 +178,13 @@ def _change_rows(changes: Sequence[Change], style: Style) -> Iterator[str]:
         kind = "real" if change.is_more_than_noise else "noise"
         if change.is_more_than_noise and change.better is not None:
             kind += " good" if relative.endswith("better") else " bad"
+        cells = "".join(
+            f'<td class="n" data-l="{name}">{escape(value)}</td>'
+            for name, value in (("A", a), ("B", b), ("B − A", moved))
+        )
         yield (
-            f'<tr class="{kind}"><th>{escape(title)}</th><td class="n">{escape(a)}</td><td class="n">{escape(b)}</td>'
-            f'<td class="n">{escape(moved)}</td><td class="w">{escape(relative)}</td><td>{escape(bounds)}</td></tr>'
+            f'<tr class="{kind}"><th>{escape(title)}</th>{cells}<td class="w">{escape(relative)}</td>'
+            f'<td class="d">{escape(bounds)}</td></tr>'
         )
 
 

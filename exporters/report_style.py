@@ -2,9 +2,9 @@
 
 CSS = """
 :root{--prefill:#e69f00;--decode:#56b4e9;--idle:#c9ccd1;--waiting:#8d939c;--unknown:#e4e6ea;
---bg:#fff;--fg:#1c1f24;--dim:#626a75;--line:#dfe2e7;--panel:#f6f7f9;--hatch:#eceef1;--good:#00724f;--bad:#b3261e}
+--bg:#fff;--fg:#1c1f24;--dim:#626a75;--line:#dfe2e7;--panel:#f6f7f9;--hatch:#eceef1;--good:#00724f;--bad:#b3261e;--c1:#0072b2}
 @media(prefers-color-scheme:dark){:root{--idle:#4b515b;--waiting:#7b828d;--unknown:#2c3038;
---bg:#14161a;--fg:#e6e8eb;--dim:#98a0ab;--line:#2d323a;--panel:#1b1e24;--hatch:#1f232a;--good:#4cc79c;--bad:#ff8a80}}
+--bg:#14161a;--fg:#e6e8eb;--dim:#98a0ab;--line:#2d323a;--panel:#1b1e24;--hatch:#1f232a;--good:#4cc79c;--bad:#ff8a80;--c1:#4f9fd8}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--bg);color:var(--fg);font:15px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif}
 main{max-width:1040px;margin:0 auto;padding:28px 20px 48px}
@@ -57,6 +57,10 @@ dl{display:grid;grid-template-columns:max-content 1fr;gap:2px 16px;margin:0}dd{m
 @media(max-width:640px){main{padding:18px 14px 40px}h1{font-size:21px}
 .f{grid-template-columns:minmax(0,1fr) auto;gap:1px 10px}.b{grid-column:1}.c{grid-column:2;grid-row:2;
 justify-self:end;align-self:start;padding:0 8px}.e{grid-column:1}.b:empty{display:none}
+.diff,.diff tbody{display:block}.diff thead{display:none}.diff tr{display:grid;grid-template-columns:repeat(3,1fr);
+border-top:1px solid var(--line);padding:5px 0}.diff th,.diff td{border:0;padding:1px 6px 1px 0;text-align:left!important}
+.diff th,.diff td.d{grid-column:1/-1}.diff td.w{grid-column:1/-1}.diff td:empty{display:none}
+.diff td[data-l]::before{content:attr(data-l) " ";color:var(--dim)}
 .frame{grid-template-columns:46px minmax(0,1fr);grid-template-rows:150px 22px}
 .x span:nth-child(2n){display:none}figcaption .key{margin:0 12px 0 0}
 figcaption .key:first-of-type{margin-left:10px}}

@@ -16,11 +16,11 @@ from exporters.report_values import Style
 WIDTH, HEIGHT = 1000, 220
 COLOURS = {
     "prefill": "var(--prefill)", "decode": "var(--decode)", "idle": "var(--idle)", "waiting": "var(--waiting)",
-    "unknown": "var(--unknown)", "compute": "#cc79a7", "memory-bandwidth": "#0072b2", "kv-capacity": "#8b6fd6",
+    "unknown": "var(--unknown)", "compute": "#cc79a7", "memory-bandwidth": "var(--c1)", "kv-capacity": "#8b6fd6",
     "scheduler": "#a6761d", "host": "#009e73", "network": "#b5a300", "power": "#d55e00", "demand": "var(--idle)",
 }  # fmt: skip
 """Colours of phases and bottlenecks; a name that is none gets one of `_OTHERS`."""
-_OTHERS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8b6fd6", "#a6761d")
+_OTHERS = ("var(--c1)", "#d55e00", "#009e73", "#cc79a7", "#8b6fd6", "#a6761d")
 _MOST_POINTS = 2000
 
 

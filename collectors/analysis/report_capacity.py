@@ -145,7 +145,11 @@ def power_section(study: Study) -> Section | None:
     totals, roster = study.totals, study.read.roster
     if not totals.gpus:
         return None
-    held = study.resource("power")
+    names = ("throttle_power_ratio", "throttle_thermal_ratio", "throttle_hardware_ratio")
+    is_told = any(totals.mean(gpu, name) is not None for gpu in totals.gpus for name in names) or any(
+        roster.gpus[gpu].power_limit and roster.gpus[gpu].clock_max for gpu in totals.gpus
+    )
+    held = study.resource("power") if is_told else None
     clock = study.measure("clock_ratio", evidence="GPUs' clocks, mean", confidence="high",
                           missing="clocks or their maximum were not told")  # fmt: skip
     draws = []

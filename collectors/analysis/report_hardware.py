@@ -23,8 +23,12 @@ def hardware_section(study: Study) -> Section | None:
     figures = [*_efficiency(study, roof), *_position(study, roof), *_free_batch(study)]
     sources = sorted({gpu.peak_source for gpu in cards if gpu.peak_source})
     known = (
-        f"Peaks: {_tera(roof.compute, 'Tflop/s dense BF16')}, {_tera(roof.bandwidth, 'TB/s')}"
-        f" ({', '.join(sources) or 'not known'})."
+        "The peaks of these GPUs are not known."
+        if roof == Roof(None, None)
+        else (
+            f"Peaks: {_tera(roof.compute, 'Tflop/s dense BF16')}, {_tera(roof.bandwidth, 'TB/s')}"
+            f" ({', '.join(sources) or 'not known'})."
+        )
     )
     detail = totals.sums.get(("detail",), 0.0)
     if study.read.stride > 1:

@@ -72,15 +72,18 @@ def _ledger(study: Study, kind: str) -> Table:
 
 def _bands(study: Study) -> Plot:
     """Shares of time by phase over time."""
-    xs: list[float] = []
+    columns = [
+        (one.start, one.end, {phase: float(getattr(one, phase)) for phase in PHASES}) for one in study.strip
+    ] or [
+        (block.start, block.end, {phase: block.sums.get(("phase", HOST, phase), 0.0) for phase in PHASES})
+        for block in study.read.blocks
+    ]  # fmt: skip
     shares: dict[str, list[float | None]] = {phase: [] for phase in PHASES}
-    for block in study.read.blocks:
-        seconds = {phase: block.sums.get(("phase", HOST, phase), 0.0) for phase in PHASES}
+    for _, _, seconds in columns:
         whole = sum(seconds.values())
-        xs.append(block.start / 1e9)
         for phase in PHASES:
             shares[phase].append(seconds[phase] / whole if whole else None)
-    xs.append(study.read.blocks[-1].end / 1e9)
+    xs = [start / 1e9 for start, _, _ in columns] + [columns[-1][1] / 1e9]
     return Plot(
         "phase_share", "Phases over time", "bands", tuple(xs),
         tuple(Series(phase, tuple(shares[phase])) for phase in PHASES), y_title="of the time",

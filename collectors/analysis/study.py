@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,7 +19,9 @@ from collectors.analysis.words import duration, percent
 from collectors.model import Confidence
 from collectors.phase.calibrate import UNCALIBRATED, CostModel
 from collectors.replay import Recording
+from collectors.strip import StripColumn
 
+_COLUMNS = 180
 GOODPUT_FIELDS = (("ttft", "TTFT"), ("tpot", "TPOT"))
 
 
@@ -29,6 +31,8 @@ class Study:
 
     read: Read
     settings: Settings
+    strip: Sequence[StripColumn] = ()
+    """The machine's phases over time, finer than the blocks of a short recording."""
 
     @cached_property
     def totals(self) -> Totals:
@@ -161,7 +165,11 @@ def study(
     seen: Callable[[int], None] = lambda _: None,
 ) -> Study:
     """Reads a recording once. Raises RecordingError."""
-    return Study(read(recording.paths, from_ns, to_ns, seen=seen), settings)
+    found = read(recording.paths, from_ns, to_ns, seen=seen)
+    lengths = (found.end - found.start) / 1e9 / recording.interval_length
+    columns = min(_COLUMNS, int(lengths))
+    strip = recording.strip(found.start, found.end, columns) if columns > len(found.blocks) else ()
+    return Study(found, settings, strip)
 
 
 def figure(
