@@ -14,6 +14,7 @@ from collectors.readings import GpuReading, field_specs, rounded
 from tests.gpu_pages import AMD_PAGE, AMD_PAGE_A_SECOND_LATER, GAUDI_PAGE, XPUM_PAGE, dcgm_page
 
 EXPOSITIONS = os.environ.get("PHASETOP_TEST_DATA")
+_AMD_CLOCKS = {"system": 2100, "memory": 1300, "video": 29, "data": 22}
 GOLDEN = Path(__file__).with_name("golden") / "gpu_pages.json"
 
 
@@ -150,6 +151,14 @@ def test_without_a_page_the_gpus_are_stale_and_say_nothing_else() -> None:
 def test_pages_long_apart_are_not_compared() -> None:
     (gpu,) = read(dcgm_page(), dcgm_page(DEV_TOTAL_ENERGY_CONSUMPTION=6e6), seconds=1000.0)
     assert gpu.energy_joules is None
+
+
+@pytest.mark.parametrize("spelled", ["{}", "GPU_CLOCK_TYPE_{}"])
+def test_amd_clocks_are_told_apart_under_both_spellings_of_their_kinds(spelled: str) -> None:
+    kinds = {spelled.format(kind if spelled == "{}" else kind.upper()): clock for kind, clock in _AMD_CLOCKS.items()}
+    lines = (f'gpu_clock{{gpu_id="0",serial_number="s",clock_type="{kind}"}} {mhz}\n' for kind, mhz in kinds.items())
+    (gpu,) = read("".join(lines) + 'gpu_gfx_activity{gpu_id="0",serial_number="s"} 5\n')
+    assert (gpu.sm_clock_hertz, gpu.memory_clock_hertz) == (2.1e9, 1.3e9)
 
 
 def test_amd_activity_is_named_for_what_it_is() -> None:

@@ -261,8 +261,14 @@ AMD = Exporter(
         Row("energy_joules", ("gpu_energy_consumed",), 1e-6, counted=True),
         Row("temperature_celsius", ("gpu_junction_temperature", "gpu_edge_temperature")),
         Row("memory_temperature_celsius", ("gpu_memory_temperature",)),
-        Row("sm_clock_hertz", ("gpu_clock",), 1e6, where={"clock_type": "system"}, combine="max"),
-        Row("memory_clock_hertz", ("gpu_clock",), 1e6, where={"clock_type": "memory"}, combine="max"),
+        *(
+            Row(name, ("gpu_clock",), 1e6, where={"clock_type": kind}, combine="max")
+            for name, kinds in (
+                ("sm_clock_hertz", ("system", "GPU_CLOCK_TYPE_SYSTEM")),  # now, and in older versions
+                ("memory_clock_hertz", ("memory", "GPU_CLOCK_TYPE_MEMORY")),
+            )
+            for kind in kinds
+        ),
         _percent("throttle_power_ratio", "gpu_violation_ppt_residency_percentage"),
         _percent("_socket_thermal", "gpu_violation_socket_thermal_residency_percentage"),
         _percent("_vr_thermal", "gpu_violation_vr_thermal_residency_percentage"),
