@@ -65,6 +65,7 @@ def _feed(args: argparse.Namespace, config: Config, closing: ExitStack) -> _Late
     learned = LearnedCosts.of_user()
     closing.callback(learned.close)
     also: Callable[[], Sequence[SourceStatus]] = learned.status
+    page = None
     if args.listen:
         from dashboard.commands.outputs import serve_page
 
@@ -85,7 +86,10 @@ def _feed(args: argparse.Namespace, config: Config, closing: ExitStack) -> _Late
     def make() -> LiveFeed:
         from dashboard.session import LiveFeed
 
-        return LiveFeed(config, [*sinks, learned], labeller=learned.labeller())
+        feed = LiveFeed(config, [*sinks, learned], labeller=learned.labeller())
+        if page is not None:
+            page.sink.watch(feed.health)
+        return feed
 
     return _LateFeed(make, also)
 
