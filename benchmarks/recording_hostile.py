@@ -36,8 +36,8 @@ _SLOW_SECONDS = 20.0
 def good(path: Path) -> None:
     labeller = Labeller()
     file: RecordingFile | None = None
-    for interval in intervals(180):
-        state = labeller.checkpoint() if interval.sequence % 60 == 0 else None
+    for interval in intervals(60):
+        state = labeller.checkpoint() if interval.sequence % 20 == 0 else None
         if file is None:
             file = RecordingFile(path, Origin("node-17", "UTC", "hostile"), interval, phase_seconds=phase_seconds)
         file.write(labeller.push(interval), checkpoint=state)
