@@ -31,6 +31,8 @@ LINES = ("sm", "tensor", "dram", "dram_rate", "kernel", "memory", "power", "cpu"
 dram_rate is bytes/s per GPU, power watts of all GPUs, prompt and generation tokens/s of all engines."""
 
 _TRIM = 256
+_WINDOWS_KEPT = 2
+"""Columns are remembered over about so many widths of the screen: an hour of them would be megabytes."""
 _TOLERANCE = 0.02
 """Of a column's step: less than that uncovered is jitter of the clock, not a gap."""
 
@@ -211,7 +213,10 @@ class Tracks:
             self._averages.clear()
             self._step = step
         last = (end - 1) // step
-        return [self._column(index) for index in range(last - count + 1, last + 1)]
+        shown = range(last - count + 1, last + 1)
+        if len(self._columns) > _WINDOWS_KEPT * count + _TRIM:
+            self._columns = {index: self._columns[index] for index in shown if index in self._columns}
+        return [self._column(index) for index in shown]
 
     def averages(self, entity: str, name: str, columns: Sequence[Column]) -> list[float]:
         """The mean of one number of `dashboard.series` in each of the columns `columns` gave, NaN where missing."""
@@ -219,6 +224,9 @@ class Tracks:
         if track is None:
             return [NAN] * len(columns)
         known = self._averages.setdefault((entity, name), {})
+        if len(known) > _WINDOWS_KEPT * len(columns) + _TRIM:
+            known = {column.start: known[column.start] for column in columns if column.start in known}
+            self._averages[entity, name] = known
         found = []
         for column in columns:
             value = known.get(column.start)

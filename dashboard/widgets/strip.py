@@ -44,7 +44,7 @@ def stack(column: Column, rows: int) -> tuple[tuple[str, int], ...]:
     return tuple(result)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)  # a kilobyte each
 def cells(heights: tuple[tuple[str, int], ...], rows: int, strength: int) -> tuple[Cell, ...]:
     """The cells of one column, bottom row first. Each shows at most two phases."""
     bounds, below = [], 0
