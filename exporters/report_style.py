@@ -57,10 +57,10 @@ dl{display:grid;grid-template-columns:max-content 1fr;gap:2px 16px;margin:0}dd{m
 @media(max-width:640px){main{padding:18px 14px 40px}h1{font-size:21px}
 .f{grid-template-columns:minmax(0,1fr) auto;gap:1px 10px}.b{grid-column:1}.c{grid-column:2;grid-row:2;
 justify-self:end;align-self:start;padding:0 8px}.e{grid-column:1}.b:empty{display:none}
-.diff,.diff tbody{display:block}.diff thead{display:none}.diff tr{display:grid;grid-template-columns:repeat(3,1fr);
+.diff,.diff tbody{display:block}.diff thead{display:none}.diff tr{display:flex;flex-wrap:wrap;gap:0 14px;
 border-top:1px solid var(--line);padding:5px 0}
 .diff th,.diff td{border:0;padding:1px 6px 1px 0;text-align:left!important}
-.diff th,.diff td.d{grid-column:1/-1}.diff td.w{grid-column:1/-1}.diff td:empty{display:none}
+.diff th{flex-basis:100%}.diff td:empty{display:none}
 .diff td[data-l]::before{content:attr(data-l) " ";color:var(--dim)}
 .frame{grid-template-columns:46px minmax(0,1fr);grid-template-rows:150px 22px}
 .x span:nth-child(2n){display:none}figcaption .key{margin:0 12px 0 0}

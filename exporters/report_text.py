@@ -175,7 +175,7 @@ def change_cells(change: Change, style: Style) -> tuple[str, str, str, str, str,
         difference = sign + style.value(change.difference, change.unit)
     relative = "" if change.relative is None or change.unit == "ratio" else f"{change.relative * 100:+.1f} %"
     if change.is_more_than_noise:
-        mark = "!" if change.better is None else ("better" if _is_good(change) else "WORSE")
+        mark = "changed" if change.better is None else ("better" if _is_good(change) else "WORSE")
         relative = f"{relative} {mark}".strip()
     bounds = ""
     if change.low is not None and change.high is not None:
