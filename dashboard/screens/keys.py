@@ -18,6 +18,7 @@ _MOVING = (
     Binding("shift+left", "app.page(-1)", "a minute", show=False, key_display="shift+←→", id="view.page_back",
             tooltip="a minute back or on"),
     Binding("shift+right", "app.page(1)", "", show=False, id="view.page_on"),
+    Binding("g", "app.go_to", "go to", id="view.go_to", tooltip="go to a time: 03:12, 10m ago, 2026-05-01T03:12"),
     Binding("plus,equals_sign", "app.zoom(1)", "zoom", key_display="+-", id="view.zoom_in",
             tooltip="closer, down to 10 s, and away, up to all there is; the wheel too"),
     Binding("minus", "app.zoom(-1)", "", show=False, id="view.zoom_out"),
@@ -40,7 +41,6 @@ _MOVING = (
     Binding("A", "app.edge('A')", "", show=False, key_display="A B", id="range.begin",
             tooltip="the ends of a range; at B what went on in it is summed up"),
     Binding("B", "app.edge('B')", "", show=False, id="range.end"),
-    Binding("g", "app.go_to", "go to", id="view.go_to", tooltip="go to a time: 03:12, 10m ago, 2026-05-01T03:12"),
 )  # fmt: skip
 _DOING = (
     Binding("m", "app.maximise", "", show=False, id="screen.maximise", tooltip="one panel alone, the next one, all"),

@@ -281,7 +281,7 @@ async def test_a_recording_is_looked_at_on_the_same_screen() -> None:
         assert scrubber.rstrip().endswith("12:05:00")
         assert "▲" in scrubber
         assert "╱" in scrubber
-        for key, word in (("space", "play"), ("[]", "phase"), ("{}", "event")):
+        for key, word in (("space", "play"), ("g", "go to"), ("[]", "phase")):
             assert f"{key} {word}" in text_of(app)[-1]
 
 
