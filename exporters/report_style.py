@@ -47,10 +47,11 @@ figcaption .key{font-weight:400;margin:0 0 0 14px}
 white-space:nowrap}
 .x{grid-column:2;position:relative}.x span{position:absolute;top:4px;transform:translateX(-50%);font-size:12px;
 color:var(--dim);white-space:nowrap}
-.x span:first-child{transform:none}.x span:last-child{transform:translateX(-100%)}
+.x .l{transform:none}.x .r{transform:translateX(-100%)}
 .grid,.line,.mark,.dot{vector-effect:non-scaling-stroke;fill:none}
 .grid{stroke:var(--line);stroke-width:1}.line{stroke-width:1.8;stroke-linejoin:round}
-.dot{stroke-width:5;stroke-linecap:round;opacity:.6}.mark{stroke:var(--bad);stroke-width:1.5;stroke-dasharray:5 4}
+.dot{stroke-width:5;stroke-linecap:round;opacity:.6}.dot.big{stroke-width:13;opacity:1}
+.mark{stroke:var(--bad);stroke-width:1.5;stroke-dasharray:5 4}
 .tip{fill:transparent}.tip:hover{fill:var(--fg);opacity:.12}
 footer{border-top:1px solid var(--line);margin-top:36px;color:var(--dim);font-size:13px}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:2px 16px;margin:0}dd{margin:0}

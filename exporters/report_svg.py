@@ -18,6 +18,7 @@ COLOURS = {
     "prefill": "var(--prefill)", "decode": "var(--decode)", "idle": "var(--idle)", "waiting": "var(--waiting)",
     "unknown": "var(--unknown)", "compute": "#cc79a7", "memory-bandwidth": "var(--c1)", "kv-capacity": "#8b6fd6",
     "scheduler": "#a6761d", "host": "#009e73", "network": "#b5a300", "power": "#d55e00", "demand": "var(--idle)",
+    "roof": "var(--waiting)",
 }  # fmt: skip
 """Colours of phases and bottlenecks; a name that is none gets one of `_OTHERS`."""
 _OTHERS = ("var(--c1)", "#d55e00", "#009e73", "#cc79a7", "#8b6fd6", "#a6761d")
@@ -39,7 +40,7 @@ def plot_html(plot: Plot, style: Style) -> str:
     else:
         values = [value for one in plot.series for value in one.values if value is not None]
         most = 1.0 if plot.y_unit == "ratio" else max(values)
-        y = _Axis((0.0, most or 1.0), plot.y_unit)
+        y = _Axis(values if plot.log_y else (0.0, most or 1.0), plot.y_unit, is_log=plot.log_y)
         body = _lines(plot, x, y) if plot.kind == "lines" else _points(plot, x, y)
     marks = "".join(_mark(x, at, told) for at, told in plot.marks if x.low <= at <= x.high)
     return (
@@ -133,6 +134,9 @@ def _lines(plot: Plot, x: _Axis, y: _Axis) -> Iterator[str]:
                 continue
             path.append(f"{'L' if is_down else 'M'}{_px(x.at(at))} {_py(y.at(value))}")
             is_down = True
+        if len(path) == 1:
+            yield f'<path class="dot big" d="{path[0]}h0" stroke="{colour(one.name, index)}"/>'
+            continue
         yield f'<path class="line" d="{"".join(path)}" stroke="{colour(one.name, index)}"/>'
 
 
@@ -182,9 +186,13 @@ def _legend(plot: Plot) -> str:
 
 
 def _labels(ticks: Sequence[float], place: Callable[[float], float], axis: str, told: Callable[[float], str]) -> str:
-    return "".join(
-        f'<span style="{axis}:{place(tick) * 100:.1f}%">{escape(told(tick))}</span>' for tick in ticks
-    )  # fmt: skip
+    """Labels at their ticks; those at an end stay inside of it."""
+    parts = []
+    for tick in ticks:
+        at = place(tick)
+        side = ' class="l"' if at < 0.05 else ' class="r"' if at > 0.95 else ""
+        parts.append(f'<span{side} style="{axis}:{at * 100:.1f}%">{escape(told(tick))}</span>')
+    return "".join(parts)
 
 
 def _y_labels(y: _Axis, style: Style) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from collectors.analysis.figures import Figure, Section
+from collectors.analysis.figures import Figure, Plot, Section, Series
 from collectors.analysis.roofline import Roof
 from collectors.analysis.study import Study, figure
 from collectors.bottleneck.predict import tells_batches
@@ -33,7 +33,32 @@ def hardware_section(study: Study) -> Section | None:
     detail = totals.sums.get(("detail",), 0.0)
     if study.read.stride > 1:
         known += f" By phase: from {detail / 60:.0f} min spread evenly over the recording."
-    return Section("hardware", "How well the hardware was used", known, tuple(figures))
+    plots = _roofline(roof, {figure.key: figure.value for figure in figures})
+    return Section("hardware", "How well the hardware was used", known, tuple(figures), plots=plots)
+
+
+def _roofline(roof: Roof, values: dict[str, float | None]) -> tuple[Plot, ...]:
+    """The roof of a GPU and where the phases are under it; in Tflop/s over operations for each byte."""
+    if roof.ridge is None:
+        return ()
+    points = {
+        phase: (intensity, rate * (roof.compute or 0.0) / 1e12)
+        for phase in ("prefill", "decode")
+        if (intensity := values[f"intensity_{phase}"]) and (rate := values[f"mfu_{phase}"])
+    }
+    if not points:
+        return ()
+    places = [intensity for intensity, _ in points.values()]
+    low, high = min(0.5, *places) / 2, max(10.0 * roof.ridge, *places) * 2
+    xs = tuple(sorted({low, roof.ridge, high, *places}))
+    roofs = tuple((roof.attainable(x) or 0.0) / 1e12 for x in xs)
+    series = [Series("roof", roofs)]
+    series += [Series(phase, tuple(rate if x == at else None for x in xs)) for phase, (at, rate) in points.items()]
+    return (
+        Plot("roofline", "Roofline of one GPU", "lines", xs, tuple(series), "flops_per_byte", "count",
+             "operations for each byte moved", "Tflop/s", log_x=True, log_y=True,
+             marks=((roof.ridge, f"ridge at {roof.ridge:.0f} flop/B"),)),
+    )  # fmt: skip
 
 
 def _one(values: set[float | None]) -> float | None:
