@@ -181,7 +181,7 @@ def _peers(gpus: Mapping[str, GpuReading], tick: Tick) -> list[set[str]]:
 
 def _behind(gpus: Mapping[str, GpuReading], ticks: Sequence[Tick]) -> Odd | None:
     """The GPU farthest below the median of its peers; three GPUs are needed to say who is odd."""
-    found = [lag for peers in _peers(gpus, ticks[-1]) if (lag := _farthest_behind(peers, ticks)) is not None]
+    found = [one for peers in _peers(gpus, ticks[-1]) if (one := _farthest_behind(peers, ticks)) is not None]
     if not found:
         return None
     lag, uuid = max(found)

@@ -307,3 +307,14 @@ def test_the_dashboard_draws_and_leaves_with_its_recording_finished(tmp_path: Pa
         os.close(terminal)
     assert os.waitstatus_to_exitcode(status) == 0
     assert is_closed(file)
+
+
+def test_what_is_wrong_with_keys_is_told_with_file_and_line_and_the_names_are_listed(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text('[tui.keys]\n"view.togle" = "x"\n"copy" = "g"\n')
+    wrong = phasetop("config", "check", "--config", str(file), environment=ENVIRONMENT)
+    assert wrong.returncode == 2
+    assert f"{file}:2: tui.keys.view.togle: nothing has that name; did you mean view.toggle?" in wrong.stderr
+    assert f"{file}:3: tui.keys.copy: g is the key of view.go_to as well" in wrong.stderr
+    listed = phasetop("config", "keys", environment=ENVIRONMENT).stdout
+    assert "view.toggle          space" in listed

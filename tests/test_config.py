@@ -265,3 +265,12 @@ def test_every_value_is_written_back_as_it_was_read(tmp_path: Path) -> None:
         written.setdefault(section, []).append(f"{key} = {kind.toml(getattr(getattr(first, section), key))}")
     again = "\n".join(f"[{section}]\n" + "\n".join(lines) for section, lines in written.items())
     assert load_text(tmp_path, again).config == first
+
+
+def test_keys_are_read_quoted_or_dotted_and_each_knows_its_line(tmp_path: Path) -> None:
+    loaded = load_text(tmp_path, '[tui.keys]\n"view.toggle" = ["space", "x"]\nview.back = "h"\n')
+    assert loaded.config.tui.keys == {"view.toggle": ("space", "x"), "view.back": ("h",)}
+    assert loaded.entries["tui.keys.view.toggle"].line == 2
+    assert loaded.entries["tui.keys.view.back"].line == 3
+    (problem,) = problems(tmp_path, '[tui.keys]\n"view.toggle" = 3\n')
+    assert problem.endswith('"view.toggle" must be a key in quotes, or a list of them')
