@@ -5,8 +5,8 @@ from __future__ import annotations
 from collectors.analysis.deployment import Plan, verdict
 from collectors.analysis.figures import Cell, Column, Figure, Plot, Section, Series, Table
 from collectors.analysis.interference import Interference
+from collectors.analysis.queries import LATENCIES
 from collectors.analysis.study import Study, figure
-from collectors.analysis.tables import LATENCIES
 from collectors.analysis.totals import within
 from collectors.analysis.words import latency
 from collectors.model import Confidence
