@@ -7,6 +7,7 @@ or configuration, 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import errno
 import gc
 import importlib
 import os
@@ -35,6 +36,7 @@ COMMANDS: Mapping[str, str] = {
     "config": "check or show the configuration, or where it is looked for",
 }
 _MODULES: Mapping[str, str] = {"import": "import_pages"}  # `import` is a keyword
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 def run() -> None:
@@ -68,6 +70,12 @@ def main(argv: Sequence[str]) -> int:
         return failure.exit_code
     except BrokenPipeError:
         # Whoever read us has seen enough (`phasetop dump ... | head`); the last flush must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if error.errno not in _FULL or error.filename is not None:
+            raise
+        print(f"phasetop {name}: standard output cannot be written: {error.strerror}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:

@@ -136,3 +136,13 @@ def test_a_reader_that_has_seen_enough_is_no_error_message() -> None:
     )
     os.close(writing)
     assert (process.returncode, process.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("arguments", [("config", "show"), ("config", "path"), ("doctor",)])
+def test_an_output_that_takes_nothing_more_is_one_line_and_no_traceback(arguments: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run([*COMMAND, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (result.returncode, result.stderr) == (
+        1,
+        f"phasetop {arguments[0]}: standard output cannot be written: No space left on device\n",
+    )
