@@ -82,6 +82,16 @@ class Matrix:
     samples_read: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Got:
+    """An answer as it came, and when it was asked for."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    started: float
+
+
 class PromClient:
     """One server. All methods may be called from any thread; each raises PromProblem and nothing else."""
 
@@ -119,6 +129,7 @@ class PromClient:
         self._lock = threading.Lock()
         self._client: httpx.Client | None = None
         self._texts = _Cleaned()
+        self._reading = threading.Lock()  # one answer at a time: a screen beside it must get its turn
         self._closed = False
         self._refusals = 0
         self._not_before = 0.0
@@ -130,7 +141,12 @@ class PromClient:
         form = {"query": expression, **self._window(lookback)}
         if at is not None:
             form["time"] = f"{at:.3f}"
-        data, warnings, took = self._asked("query", form)
+        got = self._asked("query", form)
+        with self._reading:
+            return self._vector(got)
+
+    def _vector(self, got: _Got) -> Vector:
+        data, warnings, took = self._opened_answer(got)
         if data.get("resultType") == "scalar":
             result: list[Any] = [{"metric": {}, "value": data.get("result")}]
         else:
@@ -151,7 +167,12 @@ class PromClient:
             "nocache": "1",  # VictoriaMetrics moves the moments asked for to whole steps otherwise
             **self._window(lookback),
         }  # fmt: skip
-        data, warnings, took = self._asked("query_range", form)
+        got = self._asked("query_range", form)
+        with self._reading:
+            return self._matrix(got)
+
+    def _matrix(self, got: _Got) -> Matrix:
+        data, warnings, took = self._opened_answer(got)
         series = []
         for one in _listed(data, "matrix"):
             if isinstance(one, dict) and isinstance(one.get("values"), list):
@@ -180,7 +201,7 @@ class PromClient:
         stats = {"stats": "all"} if self._stats else {}
         return {"lookback_delta": seconds, "max_lookback": seconds, "timeout": f"{self._timeout:g}s", **stats}
 
-    def _asked(self, endpoint: str, form: Mapping[str, str]) -> tuple[dict[str, Any], tuple[str, ...], float]:
+    def _asked(self, endpoint: str, form: Mapping[str, str]) -> _Got:
         self._mind_the_pause()
         with self._slots:
             self._mind_the_pause()  # one that waited for its turn must not go on where others were turned away
@@ -188,13 +209,16 @@ class PromClient:
             status, headers, body = self._posted(f"{self.url}/api/v1/{endpoint}", form, started + self._timeout)
         if status in _TOO_BUSY:
             raise self._turned_away(status, headers)
-        document = _document(body, status, headers, given=bool(self._headers()))
+        return _Got(status, headers, body, started)
+
+    def _opened_answer(self, got: _Got) -> tuple[dict[str, Any], tuple[str, ...], float]:
+        document = _document(got.body, got.status, got.headers, given=bool(self._headers()))
         with self._lock:
             self._refusals, self._not_before = 0, 0.0
         data = document.get("data")
         if not isinstance(data, dict):
             raise PromProblem("answer", "answers without data")
-        return data, _warnings(document), self._monotonic() - started
+        return data, _warnings(document), self._monotonic() - got.started
 
     def _mind_the_pause(self) -> None:
         wait = self._not_before - self._monotonic()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -76,6 +78,9 @@ class FleetApp(PhasetopApp):
 
     def _begin(self) -> None:
         super()._begin()
+        # Answers of a thousand nodes are read beside the screen, which must not wait for its turn.
+        sys.setswitchinterval(_TURN_SECONDS)
+        gc.set_threshold(_FEW_COLLECTIONS)
         self._watch.start()
 
     def on_unmount(self) -> None:
@@ -184,4 +189,6 @@ class FleetApp(PhasetopApp):
         self.push_screen(GoTo(go, self._fleet_desk.palette.glyphs.warning))
 
 
+_TURN_SECONDS = 0.001
+_FEW_COLLECTIONS = 50_000
 _FURTHEST = 366 * 86_400 * NANOSECONDS

@@ -109,7 +109,8 @@ def _gauge(target: Target, name: str, scope: str, field: str, aggregate: str, *,
 
 def groups(target: Target) -> dict[str, tuple[Figure, ...]]:
     """Name of a query -> its figures, in the order of their weight on the screen."""
-    clock = f"{target.series('phasetop_gpu_sm_clock_hertz')} / {target.series('phasetop_gpu_sm_clock_max_hertz')}"
+    clock, clock_max = (target.series(f"phasetop_gpu_sm_clock_{name}") for name in ("hertz", "max_hertz"))
+    clocks = f"avg by ({target.by}) ({clock}) / avg by ({target.by}) ({clock_max})"
     return {
         "health": (
             Figure("up", "max", target.series("up")),
@@ -142,7 +143,7 @@ def groups(target: Target) -> dict[str, tuple[Figure, ...]]:
             _gauge(target, "sm", "gpu", "sm_active_ratio", "avg"),
             _gauge(target, "dram", "gpu", "dram_active_ratio", "avg"),
             _gauge(target, "watts", "gpu", "power_watts", "sum"),
-            Figure("clock", "avg", clock),
+            Figure("clock", "avg", clocks, "instance:phasetop_gpu_sm_clock_hertz:ratio_of_max"),
         ),
         "latencies": (_quantile(target, "ttft", 0.95), _quantile(target, "tpot", 0.95)),
     }  # fmt: skip
