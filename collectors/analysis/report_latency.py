@@ -144,14 +144,15 @@ def interference_section(study: Study) -> Section | None:
 
 def _bounds(study: Study, found: Interference) -> tuple[float, float] | None:
     """Those of the bootstrap, wider by what the labels may be wrong (the regression repairs no more than a factor),
-    and at least as far as the accounting: the regression leans towards 0 where prefill is told with noise."""
+    and at least as far as the accounting with its own error: the regression leans towards 0 where prefill is noisy."""
     if found.added is None or found.low is None or found.high is None:
         return None
     doubt, prefill = study.split_error(study.totals.busy), study.totals.wall["prefill"]
-    wrong = found.added * min(1.0, doubt / prefill) if doubt is not None and prefill > 0 else 0.0
+    part = min(1.0, doubt / prefill) if doubt is not None and prefill > 0 else 0.0
+    wrong = found.added * part
     below, above = max(0.0, found.added - found.low), max(0.0, found.high - found.added)
     low, high = found.added - (below**2 + wrong**2) ** 0.5, found.added + (above**2 + wrong**2) ** 0.5
-    return min(low, found.accounted), max(high, found.accounted)
+    return min(low, found.accounted * (1.0 - part)), max(high, found.accounted * (1.0 + part))
 
 
 def _agrees(found: Interference) -> bool:
