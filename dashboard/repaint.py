@@ -16,7 +16,7 @@ from rich.color import ColorSystem
 from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
-from textual._compositor import ChopsUpdate, Compositor
+from textual._compositor import ChopsUpdate, Compositor, LayoutUpdate
 from textual.strip import Strip
 
 _SYSTEMS = {
@@ -104,8 +104,34 @@ class PreciseUpdate(ChopsUpdate):
         return "".join(out)
 
 
+class PreciseLayout(LayoutUpdate):
+    """A whole screen, each style said once where it begins: half of the bytes, which a slow line waits for."""
+
+    def render_segments(self, console: Console) -> str:
+        system = _SYSTEMS.get(console.color_system or "")
+        out = ["\x1b[0m"]
+        now = PLAIN
+        for y, line in enumerate(self.strips, self.region.y + 1):
+            out.append(f"\x1b[{y};{self.region.x + 1}H")
+            for strip in line:
+                for text, style, control in strip:
+                    if control:
+                        continue
+                    wanted = codes(style, system)
+                    if wanted is not now:
+                        out.append(transition(now, wanted))
+                        now = wanted
+                    out.append(text)
+        out.append("\x1b[0m")
+        return "".join(out)
+
+
 class PreciseCompositor(Compositor):
     """Textual's compositor with updates as small as the changes."""
+
+    def render_full_update(self, simplify: bool = False) -> LayoutUpdate:
+        update = super().render_full_update(simplify)
+        return update if simplify else PreciseLayout(update.strips, update.region)
 
     def render_partial_update(self) -> ChopsUpdate | None:
         update = super().render_partial_update()

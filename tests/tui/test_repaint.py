@@ -8,12 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.color import ColorSystem
 from rich.style import Style
+from textual._compositor import LayoutUpdate
 from textual.strip import Strip
 
+from dashboard.app import PhasetopApp
 from dashboard.palette import palette
 from dashboard.repaint import PLAIN, codes, cut, transition
 from dashboard.widgets.line import Line
 from dashboard.widgets.panel import changes
+
+from .support import FakeFeed
 
 SHOWN = palette("truecolor")
 STYLES = (SHOWN.base, SHOWN.dim, SHOWN.strong, SHOWN.critical, SHOWN.strip.decode_on_prefill[0])
@@ -132,3 +136,17 @@ def test_wide_characters_are_cut_by_cells() -> None:
     assert line.cells == 8
     assert line.cut(3).cells == 3
     assert isinstance(line.strip(), Strip)
+
+
+async def test_a_whole_screen_says_each_style_once_where_it_begins() -> None:
+    app = PhasetopApp(FakeFeed(), colors="truecolor")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        update = app.screen._compositor.render_full_update()
+        ours = update.render_segments(app.console)
+        theirs = LayoutUpdate(update.strips, update.region).render_segments(app.console)
+    plain = re.compile(r"\x1b\[[0-9;]*m")
+    moves = re.compile(r"\x1b\[(\d+);(\d+)H")
+    assert moves.sub("", plain.sub("", ours)) == moves.sub("", plain.sub("", theirs)).replace("\n", "")
+    assert len(moves.findall(ours)) == 24
+    assert len(ours) < len(theirs)
