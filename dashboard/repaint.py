@@ -105,7 +105,7 @@ class PreciseUpdate(ChopsUpdate):
 
 
 class PreciseLayout(LayoutUpdate):
-    """A whole screen, each style said once where it begins: half of the bytes, which a slow line waits for."""
+    """A whole screen, each style said once where it begins: a slow line waits for every byte."""
 
     def render_segments(self, console: Console) -> str:
         system = _SYSTEMS.get(console.color_system or "")
