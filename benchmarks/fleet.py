@@ -114,12 +114,12 @@ def _measure(url: str, looks: int) -> dict[str, Any]:
 
         def on_mount(self) -> None:
             super().on_mount()
-            self.set_interval(0.02, self._pulse)
-            self.set_interval(0.5, self._act)
+            self.set_interval(0.05, self._pulse)
+            self.set_interval(1.0, self._act)
 
         def _pulse(self) -> None:
             now = time.monotonic()
-            self.held_up = max(self.held_up, now - self.last - 0.02) if self.last else 0.0
+            self.held_up = max(self.held_up, now - self.last - 0.05) if self.last else 0.0
             self.last = now
 
         def _act(self) -> None:
