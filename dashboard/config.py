@@ -27,7 +27,6 @@ from dashboard.config_schema import (
     Gpu,
     Log,
     Record,
-    Report,
     Sampling,
     Server,
     Slo,
