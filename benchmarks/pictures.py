@@ -107,7 +107,8 @@ def cells(text: str, style: Style, x: int, y: int, ground: str) -> Iterator[str]
         elif part.strip():
             at = x + len(part) - len(part.lstrip())
             weight = ' font-weight="bold"' if style.bold else ""
-            words = html.escape(part.strip())
+            # Runs of plain spaces are one space to some viewers, which then stretch the text to its length.
+            words = html.escape(part.strip()).replace("  ", "\u00a0\u00a0")
             yield (
                 f'<text x="{MARGIN + at * CELL[0]:.2f}" y="{MARGIN + y * CELL[1] + BASELINE:.2f}" fill="{ink}"{weight} '
                 f'textLength="{cell_len(part.strip()) * CELL[0]:.2f}">{words}</text>'
