@@ -108,6 +108,7 @@ def _phase(phase: Phase) -> dict[str, Any]:
         "confidence": phase.confidence,
         "evidence": list(phase.evidence),
         "rule_version": phase.rule_version,
+        "unknown_ratio": phase.unknown_ratio,
     }
 
 

@@ -105,7 +105,8 @@ class Phase:
     """What the busy time of one interval went into.
 
     `prefill_share` is a share of busy *time*; `busy_ratio` is busy time per wall time; `error` is
-    the stated error of the share, in the same unit. Each is None where nothing tells.
+    the stated error of the share, in the same unit. `unknown_ratio` is the wall time that nothing
+    explains: it is neither busy nor idle. Each is None where nothing tells.
     """
 
     label: PhaseLabel = "unknown"
@@ -116,6 +117,7 @@ class Phase:
     confidence: Confidence = "low"
     evidence: tuple[Evidence, ...] = ()
     rule_version: int = RULE_VERSION
+    unknown_ratio: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

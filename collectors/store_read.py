@@ -197,10 +197,11 @@ class FileReader:
         self._models: _Remembered[str, CostModel | None] = _Remembered(_cost_model)
         present = _columns(connection, "label")
         self._shares = tuple(name for name, column in SHARES if column in present)
-        ratios = [*LABEL_RATIOS, *(column for _, column in SHARES if column in present)]
+        self._ratios = [column if column in present else None for column in LABEL_RATIOS]
+        ratios = [*self._ratios, *(column for _, column in SHARES if column in present)]
         self._select_labels = (
             "SELECT r.sequence, r.entity, r.verdict, r.why, r.advice"
-            + "".join(f", r.{column} / {LABEL_SCALE}.0" for column in ratios)
+            + "".join(f", r.{column} / {LABEL_SCALE}.0" if column else ", NULL" for column in ratios)
             + f" FROM label r {_RANGE} ORDER BY r.sequence, r.entity"
         )
 
@@ -277,13 +278,13 @@ class FileReader:
         for row in self._connection.execute(self._select_labels, (first, last)).fetchall():
             phase, resource = self._verdicts[row[2]]
             why = PHRASE_SEPARATOR.join(self._spellings[row[3]])
-            shares = {name: share for name, share in zip(names, row[8:], strict=True) if share is not None}
+            shares = {name: share for name, share in zip(names, row[9:], strict=True) if share is not None}
             yield (
                 row[0],
                 Label(
                     row[0],
                     self._entities[row[1]],
-                    Phase(phase[0], True, row[5], row[6], row[7], phase[1], phase[2], phase[3]),
+                    Phase(phase[0], True, row[5], row[6], row[7], phase[1], phase[2], phase[3], row[8]),
                     Bottleneck(
                         resource[0], resource[1], resource[2], shares, resource[3], why, self._spellings[row[4]]
                     ),
@@ -311,7 +312,7 @@ class FileReader:
         """
         query = (
             "SELECT i.sequence, i.start_ns, i.end_ns, i.seconds, l.verdict,"
-            + ", ".join(f"l.{column} / {LABEL_SCALE}.0" for column in LABEL_RATIOS)
+            + ", ".join(f"l.{column} / {LABEL_SCALE}.0" if column else "NULL" for column in self._ratios)
             + " FROM interval i LEFT JOIN label l ON l.sequence = i.sequence AND l.entity = ?"
             " WHERE i.start_ns >= ? AND i.start_ns < ?"
         )
@@ -324,7 +325,7 @@ class FileReader:
 
     def _phase(self, row: tuple[Any, ...]) -> Phase:
         label, confidence, evidence, rule_version = self._verdicts[row[4]][0]
-        return Phase(label, True, row[5], row[6], row[7], confidence, evidence, rule_version)
+        return Phase(label, True, row[5], row[6], row[7], confidence, evidence, rule_version, row[8])
 
     def _load_entity(self, number: int) -> str:
         return clean(one(self._connection, "SELECT name FROM entity WHERE id = ?", number)[0], _TEXT_LIMIT)

@@ -32,7 +32,7 @@ SHARES: tuple[tuple[str, str], ...] = tuple((name, "share_" + name.replace("-", 
 PHRASE_SEPARATOR = " · "
 """Between the parts of a label's explanation, which stand once each in a table."""
 
-LABEL_RATIOS = ("prefill_share", "busy_ratio", "error")
+LABEL_RATIOS = ("prefill_share", "busy_ratio", "error", "unknown_ratio")
 LABEL_SCALE = 10_000
 """Stored integers per unit of a label's ratios, which the labeller rounds to four decimals."""
 
@@ -323,6 +323,7 @@ def _label_table() -> str:
             f"  prefill_share INTEGER -- ratio x {LABEL_SCALE}: of busy time",
             f"  busy_ratio INTEGER -- ratio x {LABEL_SCALE}: of wall time",
             f"  error INTEGER -- ratio x {LABEL_SCALE}: stated error of prefill_share",
+            f"  unknown_ratio INTEGER -- ratio x {LABEL_SCALE}: of wall time, that nothing explains",
             *(
                 f"  {column} INTEGER -- ratio x {LABEL_SCALE}: of wall time, limited by {name}"
                 for name, column in SHARES

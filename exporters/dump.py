@@ -68,7 +68,7 @@ def _harmless(cell: Cell) -> Cell:
 
 
 _TIME = ("start", "end", "duration")
-_LABEL = ("phase", "prefill_share", "busy_ratio", "error", "confidence", "bottleneck")
+_LABEL = ("phase", "prefill_share", "busy_ratio", "error", "confidence", "bottleneck", "unknown_ratio")
 
 
 def _times(tick: Tick) -> list[Cell]:
@@ -113,7 +113,8 @@ def _judgement(label: Label | None) -> list[Cell]:
     if label is None:
         return [None] * len(_LABEL)
     phase = label.phase
-    return [phase.label, phase.prefill_share, phase.busy_ratio, phase.error, phase.confidence, label.bottleneck.name]
+    said = [phase.label, phase.prefill_share, phase.busy_ratio, phase.error, phase.confidence]
+    return [*said, label.bottleneck.name, phase.unknown_ratio]
 
 
 def _reading_rows(tick: Tick, readings: Iterable[tuple[str, Reading]]) -> Iterator[list[Cell]]:
@@ -154,6 +155,7 @@ def _label_rows(tick: Tick) -> Iterator[list[Cell]]:
             bottleneck.confidence,
             *(bottleneck.shares.get(name) for name in BOTTLENECK_NAMES),
             bottleneck.why,
+            phase.unknown_ratio,
         ]
 
 
@@ -161,6 +163,7 @@ _LABEL_HEADING = (
     *_TIME, "entity", "phase", "settled", "prefill_share", "busy_ratio", "error", "confidence", "evidence",
     "rule_version", "bottleneck", "resource", "admission", "bottleneck_confidence",
     *(f"share_{name.replace('-', '_')}" for name in BOTTLENECK_NAMES), "why",
+    "unknown_ratio",
 )  # fmt: skip
 
 

@@ -236,7 +236,13 @@ class RowWriter:
         )
         name = sound(label.entity) if careful else label.entity
         shares = bottleneck.shares.get
-        ratios = [phase.prefill_share, phase.busy_ratio, phase.error, *map(shares, BOTTLENECK_NAMES)]
+        ratios = [
+            phase.prefill_share,
+            phase.busy_ratio,
+            phase.error,
+            phase.unknown_ratio,
+            *map(shares, BOTTLENECK_NAMES),
+        ]
         return (
             label.sequence,
             self.entity(name),

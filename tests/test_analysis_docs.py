@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.doc_programs import told_by
 from tests.test_cli import phasetop
 from tests.test_report import labelled, recorded
 
 PAGE = (Path(__file__).parents[1] / "docs" / "analysis.md").read_text()
 PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-
-
-def run(program: str, **given: Any) -> dict[str, Any]:
-    exec(compile(program, "docs/analysis.md", "exec"), given)
-    return given
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +27,12 @@ def test_the_programs_for_notebooks_run(saved: Path, tmp_path: Path) -> None:
     for name in ("before", "after"):
         told.append(tmp_path / f"{name}.json")
         assert phasetop("report", str(saved), "--format", "json", "-o", str(told[-1])).returncode == 0
-    by_minute = run(PROGRAMS[0], recording=saved)
-    assert by_minute["share"].dropna().between(0, 1).all()
-    assert len(by_minute["minutes"]) == 6
-    by_share = run(PROGRAMS[1], recording=saved)["by_share"]
-    assert by_share.iloc[-1] > by_share.iloc[0]
-    changed = run(PROGRAMS[2], before_json=told[0], after_json=told[1])["changed"]
-    assert (changed.change == 0).all()
+    within, minutes = told_by(PROGRAMS[0], "[bool(share.dropna().between(0, 1).all()), len(minutes)]", recording=saved)
+    assert (within, minutes) == (True, 6)
+    first, last = told_by(PROGRAMS[1], "[float(by_share.iloc[0]), float(by_share.iloc[-1])]", recording=saved)
+    assert last > first
+    given = {"before_json": told[0], "after_json": told[1]}
+    assert told_by(PROGRAMS[2], "bool((changed.change == 0).all())", **given)
 
 
 def test_the_investigation_is_what_the_demo_says() -> None:

@@ -54,7 +54,7 @@ def full() -> Tick:
 
 PHASE = {
     "label": "decode", "settled": True, "prefill_share": 0.29, "busy_ratio": 0.92, "error": 0.03, "confidence": "high",
-    "evidence": ["engine-seconds", "bounds"], "rule_version": RULE_VERSION,
+    "evidence": ["engine-seconds", "bounds"], "rule_version": RULE_VERSION, "unknown_ratio": None,
 }  # fmt: skip
 BOTTLENECK = {
     "name": "memory-bandwidth", "resource": "memory-bandwidth", "admission": None,

@@ -79,6 +79,14 @@ def test_mostly_unexplained_time_is_unknown_without_a_share() -> None:
     assert phase.busy_ratio is None
 
 
+def test_what_nothing_explains_beside_known_work_is_unknown_and_not_idle() -> None:
+    phase = phase_of(spent(prefill=0.1, decode=0.4, idle=0.2, unknown=0.3), settled=True)
+    assert (phase.label, phase.unknown_ratio) == ("decode", 0.3)
+    assert phase_seconds(phase, 10.0) == pytest.approx(
+        {"prefill": 1.0, "decode": 4.0, "idle": 2.0, "waiting": 0.0, "unknown": 3.0}
+    )
+
+
 @given(seconds, seconds, seconds, seconds, st.booleans())
 def test_seconds_by_phase_add_up_to_the_interval(p: float, d: float, i: float, u: float, requests: bool) -> None:
     one = spent(p, d, i, u, has_requests=requests)

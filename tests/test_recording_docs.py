@@ -7,13 +7,13 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from collectors.store import create
 from collectors.store_schema import SCHEMA_VERSION
 from dashboard.cli import main
+from tests.doc_programs import told_by
 from tests.recording_support import Estimator, interval, recording_file, ticks
 
 PAGE = Path(__file__).parent.parent / "docs" / "recording-format.md"
@@ -137,29 +137,22 @@ def test_the_programs_of_the_page_run_and_agree(
     assert shell is not None
     for command in shell[1].splitlines():
         assert main(command.split()[1:]) == 0, capsys.readouterr().err
-    with_pandas, with_frames, with_parquet = (_run(program) for program in PROGRAMS)
+    pandas_program, frames_program, parquet_program = PROGRAMS
+    joules_by_phase, minutes = told_by(pandas_program, "[by_phase['joules'].to_dict(), len(by_minute)]", file.parent)
+    busiest_told = told_by(frames_program, "busiest", file.parent)
+    watts = told_by(parquet_program, "watts", file.parent)
 
     joules = recording.execute(
         "SELECT l.phase, sum(g.energy_joules) FROM gpu_readings g JOIN labels l USING (sequence, entity)"
         " GROUP BY l.phase ORDER BY l.phase"
     ).fetchall()
-    assert with_pandas["by_phase"]["joules"].to_dict() == pytest.approx(dict(joules))
-    assert len(with_pandas["by_minute"]) == 4
-    assert [(phase, joules) for phase, _, joules in with_parquet["watts"]] == [
-        (phase, round(value)) for phase, value in joules
-    ]
+    assert joules_by_phase == pytest.approx(dict(joules))
+    assert minutes == 4
+    assert [(phase, joules) for phase, _, joules in watts] == [(phase, round(value)) for phase, value in joules]
     busiest = recording.execute(
         "SELECT entity, prefill_seconds + decode_seconds FROM minutes WHERE entity = 'host' ORDER BY 2 DESC LIMIT 3"
     ).fetchall()
-    assert [(entity, busy) for entity, _, busy in with_frames["busiest"]] == busiest
-
-
-def _run(program: str) -> dict[str, Any]:
-    names: dict[str, Any] = {}
-    exec(program, names)
-    if "connection" in names:
-        names["connection"].close()
-    return names
+    assert [(entity, busy) for entity, _, busy in busiest_told] == busiest
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ class Queries:
             phase: ", ".join(str(number) for number, told in verdicts.items() if told[0] == phase)
             for phase in ("idle", "waiting", "unknown")
         }
+        self._tells_unknown = "unknown_ratio" in labels
         self.phases = self._phases()
         shares = "".join(f", sum(l.{_share(name)} * i.seconds)" for name in self.shares)
         self.host = (
@@ -58,13 +59,14 @@ class Queries:
         split = "l.prefill_share IS NOT NULL AND l.busy_ratio IS NOT NULL"
         none = f"l.verdict IS NULL OR l.busy_ratio IS NULL OR {self._is('unknown')}"
         still = f"({self._is('idle')} OR {self._is('waiting')})"
+        unknown = f"coalesce(l.unknown_ratio, 0) / {LABEL_SCALE}.0" if self._tells_unknown else "0"
         parts = (
             f"CASE WHEN {split} THEN {busy} * {share} ELSE 0 END",
             f"CASE WHEN {split} THEN {busy} * (1 - {share}) ELSE 0 END",
-            f"CASE WHEN {none} THEN 0 WHEN {self._is('idle')} THEN 1 WHEN {self._is('waiting')} THEN 0"
-            f" ELSE 1 - {busy} END",
-            f"CASE WHEN {none} THEN 0 WHEN {self._is('waiting')} THEN 1 ELSE 0 END",
-            f"CASE WHEN {none} THEN 1 WHEN {still} OR {split} THEN 0 ELSE {busy} END",
+            f"CASE WHEN {none} THEN 0 WHEN {self._is('idle')} THEN 1 - {unknown} WHEN {self._is('waiting')} THEN 0"
+            f" ELSE 1 - {unknown} - {busy} END",
+            f"CASE WHEN {none} THEN 0 WHEN {self._is('waiting')} THEN 1 - {unknown} ELSE 0 END",
+            f"CASE WHEN {none} THEN 1 WHEN {still} OR {split} THEN {unknown} ELSE {unknown} + {busy} END",
         )
         sums = ", ".join(f"sum(i.seconds * ({part}))" for part in parts)
         return (

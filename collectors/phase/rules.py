@@ -77,25 +77,30 @@ def phase_of(spent: Spent, *, settled: bool, previous: PhaseLabel | None = None,
     if label in ("idle", "waiting"):
         own_share = None
     error = round(min(1.0, spent.error), 4) if own_share is not None else None
-    return Phase(label, settled, own_share, busy_ratio, error, spent.confidence, spent.evidence)
+    unexplained = round(spent.unknown / seconds, 4)
+    return Phase(
+        label, settled, own_share, busy_ratio, error, spent.confidence, spent.evidence, unknown_ratio=unexplained
+    )
 
 
 def phase_seconds(phase: Phase, duration: float) -> dict[str, float]:
-    """Seconds of an interval by phase: busy time split by share, the rest idle, waiting or unknown.
+    """Seconds of an interval by phase: busy time split by share, what nothing explains unknown, the rest idle.
 
-    The values sum to `duration`.
+    In idle and waiting intervals all that is explained is idle or waiting. The values sum to `duration`.
     """
     seconds = {"prefill": 0.0, "decode": 0.0, "idle": 0.0, "waiting": 0.0, "unknown": 0.0}
     if phase.label == "unknown" or phase.busy_ratio is None:
         seconds["unknown"] = duration
         return seconds
-    busy = phase.busy_ratio * duration
+    unknown = min((phase.unknown_ratio or 0.0) * duration, duration)
+    busy = min(phase.busy_ratio * duration, duration - unknown)
+    seconds["unknown"] = unknown
     if phase.label in ("idle", "waiting"):
-        seconds[phase.label] = duration
+        seconds[phase.label] = duration - unknown
     elif phase.prefill_share is None:
-        seconds["unknown"], seconds["idle"] = busy, duration - busy
+        seconds["unknown"], seconds["idle"] = unknown + busy, duration - unknown - busy
     else:
         seconds["prefill"] = busy * phase.prefill_share
         seconds["decode"] = busy - seconds["prefill"]
-        seconds["idle"] = duration - busy
+        seconds["idle"] = duration - unknown - busy
     return seconds
