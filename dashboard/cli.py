@@ -13,6 +13,7 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from typing import TextIO
 
 from dashboard import __version__
 from dashboard.commands.common import CommandFailed, UsageError
@@ -43,7 +44,19 @@ def run() -> None:
     """The console script."""
     # Loading makes much that stays and hardly any garbage: to look for some all the time is a tenth of the start.
     gc.set_threshold(50_000)
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    _let_go(sys.stderr)
+    sys.exit(code)
+
+
+def _let_go(stream: TextIO | None) -> None:
+    """Nothing more can be told on a terminal that went away, and that makes no failure of what went well."""
+    if stream is None:
+        return
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def main(argv: Sequence[str]) -> int:
