@@ -134,7 +134,7 @@ def test_it_runs_in_a_multiplexer(multiplexer: str, environment: dict[str, str],
     }[multiplexer]
     with Terminal(command, {**environment, "SCREENDIR": str(tmp_path)}) as terminal:
         terminal.shows("Verdict")
-        terminal.shows("live")
+        terminal.shows("quit")
         terminal.press("q")
         terminal.ends()
         assert terminal.widest <= 81
