@@ -67,6 +67,7 @@ class MetricsServer:
         self._inform = inform or logging.getLogger(__name__).info
         self._tls: ssl.SSLContext | None = None
         self._credentials = Credentials()
+        self._files = FileWatch(())
         self._sockets: list[socket.socket] = list(listeners)
         self._address: BoundAddress | None = None
         self._connections: set[Connection] = set()
@@ -83,6 +84,7 @@ class MetricsServer:
             ServerError: with the problem, the place and the remedy in one sentence.
         """
         if self._address is None:
+            self._files = FileWatch(self._options.files)  # looked at before they are read: no change falls in between
             self._tls = tls_context(self._options)
             self._credentials = load_credentials(self._options)
             self._sockets = self._sockets or listen(self._options)
@@ -224,12 +226,11 @@ class MetricsServer:
 
     async def _reread(self, site: Site) -> None:
         """Takes up certificates and credentials that were written anew; the old ones serve until the new are whole."""
-        files = FileWatch(self._options.files)
         is_due = False
         told = ""
         while True:
             await asyncio.sleep(self._options.reread_seconds)
-            is_due |= files.changed()
+            is_due |= self._files.changed()
             if not is_due:
                 continue
             try:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 
 def told_by(program: str, expression: str, folder: Path | None = None, **given: Any) -> Any:
@@ -20,3 +23,10 @@ def told_by(program: str, expression: str, folder: Path | None = None, **given: 
     done = subprocess.run([sys.executable, "-c", source], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def need(*modules: str) -> None:
+    """Skips the test where one is missing. Looks without importing: some libraries report leaks when Python ends."""
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"{module} is not installed")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.doc_programs import told_by
+from tests.doc_programs import need, told_by
 from tests.test_cli import phasetop
 from tests.test_report import labelled, recorded
 
@@ -21,8 +21,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_programs_for_notebooks_run(saved: Path, tmp_path: Path) -> None:
-    pytest.importorskip("pandas")
-    pytest.importorskip("duckdb")
+    need("pandas", "duckdb")
     told = []
     for name in ("before", "after"):
         told.append(tmp_path / f"{name}.json")

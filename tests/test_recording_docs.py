@@ -13,7 +13,7 @@ import pytest
 from collectors.store import create
 from collectors.store_schema import SCHEMA_VERSION
 from dashboard.cli import main
-from tests.doc_programs import told_by
+from tests.doc_programs import need, told_by
 from tests.recording_support import Estimator, interval, recording_file, ticks
 
 PAGE = Path(__file__).parent.parent / "docs" / "recording-format.md"
@@ -131,7 +131,7 @@ PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
 def test_the_programs_of_the_page_run_and_agree(
     file: Path, recording: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("duckdb")
+    need("pandas", "duckdb")
     monkeypatch.chdir(file.parent)
     shell = re.search(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert shell is not None

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from exporters.credentials import Credentials
 from exporters.failures import BURST, FailureLimit
 from exporters.file_watch import FileWatch
+from exporters.listening import ServerOptions
+from exporters.server import MetricsServer
 from tests.server_support import Certificates, Client, Served, get, make_certificates, serving
 from tests.test_server_credentials import basic, cheap_hash
 
@@ -55,6 +57,23 @@ def test_a_file_that_is_wrong_leaves_the_old_credentials_in_force_and_is_told_on
         token.write_text("third")
         assert told(served, "read anew")
         assert get(served, "/metrics", "Authorization: Bearer third").status == 200
+
+
+def test_a_change_before_serving_begins_is_not_missed(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("first")
+    options = ServerOptions(port=0, bearer_token_file=token, reread_seconds=0.02)
+    said: list[str] = []
+    server = MetricsServer(lambda _openmetrics, _compressed: b"", lambda: True, options, inform=said.append)
+    address = server.bind()
+    token.write_text("second")
+    server.start_in_thread()
+    try:
+        served = Served(address, [], [], said)
+        assert told(served, "read anew")
+        assert get(served, "/metrics", "Authorization: Bearer second").status == 200
+    finally:
+        server.stop()
 
 
 def test_a_renewed_certificate_is_shown_to_new_connections(tmp_path: Path) -> None:
