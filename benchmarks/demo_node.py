@@ -3,7 +3,8 @@
 Step times are measured ones (phasebench's tables), requests are drawn, and what happens is a script: a
 quiet night, chat load that grows, a batch of long prompts, answers so long that the KV cache is full, a
 GPU that throttles for its heat, and an engine that is restarted. The engines' pages and a dcgm-exporter's
-page are published once a second and read as `phasetop import` reads them.
+page are published once a second and read as `phasetop import` reads them; the host's readings (demo_host.py)
+follow from the same steps.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benchmarks.demo_host import Asked, Host, Process, processes, told_of
 from benchmarks.phasebench.pages import Publisher
 from benchmarks.phasebench.simulator import Done, Limits, simulate
 from benchmarks.phasebench.tables import Card, StepTimes, find_tables
@@ -39,6 +41,8 @@ _LONG_ANSWERS = (1560, 1830)
 _HOT = (2040, 2290)
 _HOT_GPU = 5
 _DOWN = (2400, 2445)
+_LOADING = (2405, 2445)
+"""Seconds in which the restarted engine reads its weights."""
 _SLOWER = 1.45
 NOTES = (
     (1229, "ticket summaries: nightly batch begins"),
@@ -53,24 +57,30 @@ def node(data: Path, seed: int = 7) -> Iterator[tuple[Interval, tuple[Event, ...
     """The intervals of the node, each with the notes of a person that fall into it."""
     tables = next(make() for name, make in find_tables(data) if name == TABLE)
     runs = _served(_requests(seed), tables)
+    works, machine, chance = _Works(runs, tables.card), Host(seed), random.Random(seed)
     with tempfile.TemporaryDirectory() as directory:
         pages = Path(directory, "pages.jsonl")
         with pages.open("w") as file:
-            for line in _published(runs, tables.card, seed):
+            for line in _published(runs, works, tables.card, seed):
                 file.write(json.dumps(line) + "\n")
         for interval in import_intervals([pages]):
             gpus = {uuid: replace(gpu, source="simulated") for uuid, gpu in interval.gpus.items()}
             second = interval.start // 10**9 - START
             notes = tuple(Event(interval.end - 1, "note", HOST, text) for at, text in NOTES if at == second)
-            yield replace(interval, gpus=gpus, engines=_owning(interval)), notes
+            asked = [works.asked(engine, second + 1) for engine in range(_ENGINES)]
+            running = [processes(engine, one, _RANKS, chance) for engine, one in enumerate(asked)]
+            host = machine.reading(asked, running, interval.duration)
+            yield replace(interval, host=host, gpus=gpus, engines=_owning(interval, running)), notes
 
 
-def _owning(interval: Interval) -> dict[EngineKey, EngineReading]:
-    """The engines with their GPUs, which pages do not tell."""
-    return {
-        key: replace(engine, gpus=tuple(_uuid(_gpu(_engine_of(engine.endpoint), rank)) for rank in range(_RANKS)))
-        for key, engine in interval.engines.items()
-    }
+def _owning(interval: Interval, running: Sequence[Sequence[Process]]) -> dict[EngineKey, EngineReading]:
+    """The engines with their GPUs and processes, which pages do not tell."""
+    engines = {}
+    for key, engine in interval.engines.items():
+        number = _engine_of(engine.endpoint)
+        gpus = tuple(_uuid(_gpu(number, rank)) for rank in range(_RANKS))
+        engines[key] = replace(engine, gpus=gpus, **told_of(running[number], engine.window_seconds))
+    return engines
 
 
 def _endpoint(engine: int) -> str:
@@ -144,10 +154,65 @@ def _served(requests: Sequence[Sequence[Request]], tables: StepTimes) -> list[_R
     return [_Run(0, 0, _DOWN[0], before), _Run(0, _DOWN[1], SECONDS, after), _Run(1, 0, SECONDS, other)]
 
 
-def _published(runs: Sequence[_Run], card: Card, seed: int) -> Iterator[dict[str, object]]:
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What an engine's steps did in one second: shares of it busy, of tensor and of DRAM peak, and amounts."""
+
+    busy: float
+    tensor: float
+    dram: float
+    prompts: float
+    tokens: float
+    requests: int
+
+
+class _Works:
+    """What the engines did, second by second."""
+
+    def __init__(self, runs: Sequence[_Run], card: Card) -> None:
+        self._card = card
+        self._runs = [(run, [step.start for step in run.steps]) for run in runs]
+
+    def of(self, engine: int, second: int) -> _Work:
+        """In the second that ends then."""
+        busy = flops = read = prompts = tokens = 0.0
+        requests = 0
+        per_gpu = 2 * (self._card.weights or 0.0) / _RANKS
+        for run, starts in self._runs:
+            if run.engine != engine:
+                continue
+            for step in run.steps[max(0, bisect_right(starts, second - 1) - 1) : bisect_right(starts, second)]:
+                inside = min(step.end, second) - max(step.start, second - 1)
+                if inside <= 0:
+                    continue
+                part = inside / (step.end - step.start)
+                busy += inside
+                flops += part * per_gpu * (step.prefill_tokens + step.decode)
+                cache = step.kv_usage * self._card.kv_tokens * (self._card.kv_token_bytes or 0.0) / _RANKS
+                read += part * (per_gpu + (cache if step.decode else 0.0))
+                if step.end <= second:
+                    prompts += sum(prompt for prompt, _, _ in step.finished_prompts)
+                    tokens += step.decode + len(step.finished_prompts)
+                    requests += len(step.finished_prompts)
+        tensor, dram = self._card.peaks.tensor or 1.0, self._card.peaks.dram or 1.0
+        shares = min(1.0, busy), min(0.9, flops / tensor), min(0.93, read / dram)
+        return _Work(*shares, prompts, tokens, requests)
+
+    def asked(self, engine: int, second: int) -> Asked:
+        """What that asks of the host."""
+        if engine == 0 and _DOWN[0] < second <= _DOWN[1]:
+            begin, end = _LOADING
+            has = (second - begin) / (end - begin + 1)
+            weights = 2 * (self._card.weights or 0.0)
+            return Asked(loading=max(0.0, has), read=weights / (end - begin) if has > 0 else 0.0)
+        work = self.of(engine, second)
+        return Asked(work.busy, work.prompts, work.tokens, work.requests)
+
+
+def _published(runs: Sequence[_Run], works: _Works, card: Card, seed: int) -> Iterator[dict[str, object]]:
     """The lines of the import file: both engines' pages and the exporter's, once a second."""
     publishers = [(run, Publisher(run.steps, card.kv_tokens)) for run in runs]
-    exporter = _Exporter(runs, card, seed)
+    exporter = _Exporter(works, card, seed)
     for second in range(1, SECONDS + 1):
         at = second - 0.005
         for engine in range(_ENGINES):
@@ -163,10 +228,10 @@ def _published(runs: Sequence[_Run], card: Card, seed: int) -> Iterator[dict[str
 class _Exporter:
     """What a dcgm-exporter would show of the GPUs, from the steps that ran on them."""
 
-    def __init__(self, runs: Sequence[_Run], card: Card, seed: int) -> None:
+    def __init__(self, works: _Works, card: Card, seed: int) -> None:
+        self._works = works
         self._card = card
         self._chance = random.Random(seed)
-        self._runs = [(run, [step.start for step in run.steps]) for run in runs]
         self._joules = [0.0] * GPUS
         self._heat = [41.0 + gpu % 4 for gpu in range(GPUS)]
         self._throttled = [0.0] * GPUS
@@ -175,34 +240,16 @@ class _Exporter:
         """Of the second that ends then."""
         lines = ["# HELP DCGM_FI_DEV_THERMAL_VIOLATION Throttling duration due to thermal constraints (in ns)."]
         for engine in range(_ENGINES):
-            work = self._work(engine, second)
+            work = self._works.of(engine, second)
             for rank in range(_RANKS):
                 gpu = _gpu(engine, rank)
                 labels = f'gpu="{gpu}",UUID="{_uuid(gpu)}",modelName="NVIDIA A100-SXM4-80GB"'
                 lines += [f"DCGM_FI_{name}{{{labels}}} {value}" for name, value in self._figures(gpu, work, second)]
         return "\n".join(lines) + "\n"
 
-    def _work(self, engine: int, second: int) -> tuple[float, float, float]:
-        """(busy, tensor, DRAM) shares of the second."""
-        busy = flops = read = 0.0
-        per_gpu = 2 * (self._card.weights or 0.0) / _RANKS
-        for run, starts in self._runs:
-            if run.engine != engine:
-                continue
-            for step in run.steps[max(0, bisect_right(starts, second - 1) - 1) : bisect_right(starts, second)]:
-                inside = min(step.end, second) - max(step.start, second - 1)
-                if inside <= 0:
-                    continue
-                part = inside / (step.end - step.start)
-                busy += inside
-                flops += part * per_gpu * (step.prefill_tokens + step.decode)
-                cache = step.kv_usage * self._card.kv_tokens * (self._card.kv_token_bytes or 0.0) / _RANKS
-                read += part * (per_gpu + (cache if step.decode else 0.0))
-        tensor, dram = self._card.peaks.tensor or 1.0, self._card.peaks.dram or 1.0
-        return min(1.0, busy), min(0.9, flops / tensor), min(0.93, read / dram)
-
-    def _figures(self, gpu: int, work: tuple[float, float, float], second: int) -> Iterator[tuple[str, object]]:
-        busy, tensor, dram = (value * self._chance.uniform(0.985, 1.0) for value in work)
+    def _figures(self, gpu: int, work: _Work, second: int) -> Iterator[tuple[str, object]]:
+        shares = (work.busy, work.tensor, work.dram)
+        busy, tensor, dram = (value * self._chance.uniform(0.985, 1.0) for value in shares)
         is_hot = gpu == _HOT_GPU and _HOT[0] <= second < _HOT[1]
         watts = min(_LIMIT_WATTS, _IDLE_WATTS + busy * 55 + tensor * 420 + dram * 190)
         warmest = 31.0 + 0.125 * watts + gpu % 4 + (45.0 if is_hot else 0.0)

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.demo_host import NAME
 from benchmarks.demo_node import node
 from collectors.model import Event, Interval
 from collectors.phase.label import Labeller, phase_seconds
@@ -26,8 +27,7 @@ from collectors.watch import Watch
 from dashboard import __version__
 from exporters.recording_file import Origin, RecordingFile
 
-NODE = "simulated: 8 GPUs, two engines, a chat load"
-_HOST = "demo"
+NODE = "simulated: host, 8 GPUs, two engines, a chat load"
 _MOST_BYTES = 2_000_000
 
 
@@ -39,7 +39,7 @@ def write(path: Path, description: str, source: Iterable[tuple[Interval, tuple[E
         state = labeller.checkpoint() if file is None or interval.sequence % 60 == 0 else None
         tick = labeller.push(interval)
         if file is None:
-            origin = Origin(_HOST, "UTC", path.stem, phasetop_version=__version__, description=description)
+            origin = Origin(NAME, "UTC", path.stem, phasetop_version=__version__, description=description)
             file = RecordingFile(path, origin, interval, phase_seconds=phase_seconds)
         file.write(replace(tick, events=(*tick.events, *watch.push(tick), *notes)), checkpoint=state)
     if file is None:
@@ -57,7 +57,7 @@ def recorded(path: Path, endpoint: str, model: str) -> Iterator[tuple[Interval, 
             engines = {
                 key: replace(engine, model=model) for key, engine in one.engines.items() if engine.endpoint == endpoint
             }
-            host = one.host if one.host is None else replace(one.host, name=_HOST)
+            host = one.host if one.host is None else replace(one.host, name=NAME)
             gaps = tuple(gap for gap in one.gaps if gap.source == endpoint)
             yield replace(one, sequence=number, host=host, engines=engines, gaps=gaps), ()
 

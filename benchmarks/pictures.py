@@ -2,8 +2,8 @@
 
     python -m benchmarks.pictures [DIRECTORY] [--screen NAME]... [--size 120x40]... [--png]
 
-Draws each screen as it stands at a moment of a demo (`phasetop demo`), whose header says what is simulated
-and what is real; docs/pictures is made with it. PNG files instead of SVG need rsvg-convert (librsvg2-bin).
+Draws each screen as it stands at a moment of the demo (`phasetop demo`), whose header says that it is simulated;
+docs/pictures is made with it. PNG files instead of SVG need rsvg-convert (librsvg2-bin).
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ from dashboard.ways import Ways
 from dashboard.widgets.panel import Panel
 
 SIZES = ((80, 24), (120, 40), (200, 50))
-SHOWN = {"": ("node", "07:06:10"), "host": ("vllm", "2m ago")}
-"""The demo and the moment of it for each screen: the simulated node has no host of its own."""
+DEMO, MOMENT = "node", "07:06:10"
 FONT = "DejaVu Sans Mono, Menlo, Consolas, monospace"
 FONT_SIZE = 15
 CELL = (9.03, 17)
@@ -154,12 +153,11 @@ def main() -> int:
     sizes = [tuple(map(int, size.split("x"))) for size in options.size] if options.size else SIZES
     options.directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
+        path = unpacked(DEMO, Path(scratch))
         for screen in options.screen or [one.name for one in SCREENS]:
-            demo, at = SHOWN.get(screen, SHOWN[""])
-            path = unpacked(demo, Path(scratch))
             for width, height in sizes:
                 with Recording(path) as recording:
-                    drawn = asyncio.run(draw(recording, at, (width, height), screen, options.theme))
+                    drawn = asyncio.run(draw(recording, MOMENT, (width, height), screen, options.theme))
                 made = options.directory / f"{screen}-{width}x{height}.{'png' if options.png else 'svg'}"
                 if options.png:
                     png(drawn, made)

@@ -37,7 +37,9 @@ def test_the_node_is_simulated_throughout_and_has_something_to_find(tmp_path: Pa
         kinds = {event.kind for event in recording.events(recording.start, recording.end)}
         texts = " ".join(event.text for event in recording.events(recording.start, recording.end))
         columns = recording.strip(recording.start, recording.end, 45)
+        hosts = [tick.interval.host for tick in recording.ticks()]
     assert sources == {"simulated"}
+    assert all(host is not None and len(host.cpu_core_ratios or ()) == host.cpu_cores for host in hosts)
     assert kinds >= {"note", "kv-full", "throttle-begin", "throttle-end", "engine-down", "engine-up"}
     assert "GPU 5" in texts
     assert sum(column.idle for column in columns[:6]) > 250
