@@ -17,14 +17,15 @@ from hypothesis import strategies as st
 
 from collectors.analysis.blocks import Block, total
 from collectors.analysis.bootstrap import bounds, draws, interval
-from collectors.analysis.detail import DELAY, POWER
 from collectors.analysis.diff import difference
 from collectors.analysis.energy import energy_of
 from collectors.analysis.figures import Change, Report
 from collectors.analysis.interference import slope
 from collectors.analysis.ledger import PHASES, ledger_of
-from collectors.analysis.report import Nothing, report
+from collectors.analysis.moments import DELAY, POWER
+from collectors.analysis.report import report
 from collectors.analysis.settings import Prices, Settings
+from collectors.analysis.study import Nothing, study
 from collectors.analysis.tables import counted, read
 from collectors.analysis.tally import Tally, tally_of
 from collectors.analysis.totals import Totals, within
@@ -410,7 +411,7 @@ def test_names_from_outside_stay_text(tmp_path: Path) -> None:
 
 def changes(a: Path, b: Path) -> dict[str, Change]:
     with Recording(a) as first, Recording(b) as second:
-        found = difference((first, None, None), (second, None, None), Settings())
+        found = difference(study(first, Settings()), study(second, Settings()))
     page(difference_html(found))
     assert json.loads(difference_json(found))["kind"] == "diff"
     assert "B - A" in difference_text(found)
@@ -433,7 +434,7 @@ def test_slower_tokens_are_a_difference_and_what_stayed_is_none(saved: Path, slo
 def test_stretches_too_short_for_the_bootstrap_are_said_to_be(saved: Path) -> None:
     middle = START + 100 * SECOND
     with Recording(saved) as one:
-        found = difference((one, None, middle), (one, middle, middle + 100 * SECOND), Settings())
+        found = difference(study(one, Settings(), None, middle), study(one, Settings(), middle, middle + 100 * SECOND))
     assert all(change.is_more_than_noise is None for _, group in found.groups for change in group)
     assert "too short" in found.summary[0]
 

@@ -16,6 +16,7 @@ Key = tuple[str | float, ...]
 
 KEYS: Mapping[str, str] = {
     "seconds": "seconds recorded",
+    "machine-seconds": "seconds of all nodes together, where there are several",
     "intervals": "intervals recorded",
     "unlabelled": "seconds of intervals that have no label yet",
     "phase": "(entity, phase): seconds by the settled labels",

@@ -11,19 +11,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from collectors.analysis.blocks import Block
+from collectors.analysis.moments import add_delay, add_engine, add_power, add_use
 from collectors.store_schema import HISTOGRAM_SUM_SCALE, LABEL_SCALE, quoted
-
-ALONE_FROM = 0.98
-"""Prefill share from which an interval counts as prefill alone."""
-
-USES = ("compute", "memory-bandwidth", "engine-flops", "engine-bytes")
-"""Resources whose use is separated by phase: tensor and DRAM activity of the GPUs (ratios of time), and
-operations and bytes that the engines estimate (per GPU and second)."""
-POWER = ("pp", "pd", "pi", "dd", "di", "ii", "py", "dy", "iy", "p", "d", "i", "y")
-"""Products of the seconds of prefill (p), decode (d) and the rest (i) of an interval, and of all GPUs' joules (y)."""
-MOMENTS = ("n", "p", "d", "pp", "pd", "dd", "py", "dy", "pm", "dm")
-DELAY = ("w", "x", "b", "xx", "xb", "bb", "y", "xy", "by", "yy")
-"""Sums of the weights, prefill seconds a decode step (x), the batch (b) and the time per token (y)."""
 
 _ENGINE = (
     "window_seconds", "generation_tokens", "prompt_tokens", "prompt_tokens_computed", "prompt_tokens_cached",
@@ -102,63 +91,16 @@ class Detail:
         for sequence, tensor, dram, joules in self._connection.execute(self._gpus, (first, last)):
             if sequence in hosts:
                 p, d, seconds = hosts[sequence]
-                _power(block, p, d, max(0.0, seconds - p - d), joules)
-                _moment(block, "compute", p, d, None if tensor is None else tensor * seconds)
-                _moment(block, "memory-bandwidth", p, d, None if dram is None else dram * seconds)
+                add_power(block, p, d, max(0.0, seconds - p - d), joules)
+                add_use(block, "compute", p, d, None if tensor is None else tensor * seconds)
+                add_use(block, "memory-bandwidth", p, d, None if dram is None else dram * seconds)
 
     def _engine(self, block: Block, row: _Row) -> None:
         if row.busy is None or row.share is None:
             return
         entity = self._entities[row.entity]
         p, d = row.seconds * row.busy * row.share, row.seconds * row.busy * (1.0 - row.share)
-        values = row.values
-        flops, moved = values.get("flops"), values.get("read_bytes")
-        if flops:
-            _moment(block, "engine-flops", p, d, flops)
-        if moved:
-            _moment(block, "engine-bytes", p, d, moved + (values.get("write_bytes") or 0.0))
-        computed = values.get("prompt_tokens_computed")
-        if computed is None and values.get("prompt_tokens") is not None:
-            computed = max(0.0, (values["prompt_tokens"] or 0.0) - (values.get("prompt_tokens_cached") or 0.0))
-        if row.share >= ALONE_FROM and computed:
-            block.add(("alone", entity, "seconds"), p + d)
-            block.add(("alone", entity, "tokens"), computed)
-            block.add(("alone", entity, "intervals"), 1.0)
-        self._delay(block, entity, row, p)
-
-    def _delay(self, block: Block, entity: str, row: _Row, prefill: float) -> None:
-        if row.layout is None or row.counts is None or row.total is None:
-            return
-        count = sum(json.loads(row.counts).values())
-        values = row.values
-        running, generated = values.get("requests_running"), values.get("generation_tokens")
-        steps = values.get("decode_steps") or values.get("steps")
-        if not steps and generated and running:
-            steps = generated / running
-        if not count or not steps:
-            return
-        y, x = row.total / HISTOGRAM_SUM_SCALE / count, prefill / steps
-        b = generated / steps if generated else 0.0
-        w = float(count)
-        for name, value in zip(
-            DELAY, (1.0, x, b, x * x, x * b, b * b, y, x * y, b * y, y * y), strict=True
-        ):  # fmt: skip
-            block.add(("delay", entity, name), w * value)
-
-
-def _power(block: Block, p: float, d: float, i: float, y: float | None) -> None:
-    if y is None:
-        return
-    values = (p * p, p * d, p * i, d * d, d * i, i * i, p * y, d * y, i * y, p, d, i, y)
-    for name, value in zip(POWER, values, strict=True):
-        block.add(("power", name), value)
-
-
-def _moment(block: Block, resource: str, p: float, d: float, amount: float | None) -> None:
-    """Moments of an amount within an interval with `p` seconds of prefill and `d` of decode."""
-    if amount is None or p + d <= 0:
-        return
-    mean = amount / (p + d)
-    values = (1.0, p, d, p * p, p * d, d * d, p * amount, d * amount, p * mean, d * mean)
-    for name, value in zip(MOMENTS, values, strict=True):
-        block.add(("use", resource, name), value)
+        add_engine(block, entity, p, d, row.values)
+        if row.layout is not None and row.counts is not None and row.total is not None:
+            count = sum(json.loads(row.counts).values())
+            add_delay(block, entity, p, count, row.total / HISTOGRAM_SUM_SCALE, row.values)

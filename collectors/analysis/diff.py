@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from collectors.analysis.blocks import Block, Key, total
 from collectors.analysis.bootstrap import FEWEST, SEED, bounds, draws
 from collectors.analysis.figures import Change, Difference, Unit
 from collectors.analysis.measures import MEASURES, Measure
-from collectors.analysis.report import Nothing, source_of
+from collectors.analysis.report import source_of
 from collectors.analysis.settings import Settings
-from collectors.analysis.study import Study, study
+from collectors.analysis.study import Study
 from collectors.analysis.totals import Totals
 from collectors.analysis.words import percent
 from collectors.phase.calibrate import CostModel
-from collectors.replay import Recording
 
 _BLOCKS = 120
 """Blocks that are drawn from: longer recordings have longer ones."""
@@ -27,29 +26,23 @@ _COSTS: tuple[tuple[str, str, Unit], ...] = (
     ("prompt_token", "a prompt token (d)", "seconds"),
 )
 
-Stretch = tuple[Recording, int | None, int | None]
 
-
-def difference(
-    a: Stretch, b: Stretch, settings: Settings, *, seen: Callable[[int], None] = lambda _: None
-) -> Difference:
-    """What changed from a to b; each is a recording and the wall-clock ns between which it is looked at.
+def difference(first: Study, second: Study) -> Difference:
+    """What changed from the first to the second, with the settings of the first.
 
     A figure's difference is more than noise when 0 lies outside of the central 95 % of the differences of
-    bootstrap draws. Raises Nothing for a stretch without an interval, RecordingError.
+    bootstrap draws.
     """
-    first, second = (study(one[0], settings, one[1], one[2], seen=seen) for one in (a, b))
-    if not first.read.blocks or not second.read.blocks:
-        raise Nothing
+    settings = first.settings
     drawn = _drawn(first, SEED), _drawn(second, SEED + 1)
     changes = [(measure, _change(measure, (first, second), drawn, settings)) for measure in MEASURES]
     groups: dict[str, list[Change]] = {}
     for measure, change in changes:
         if change.a or change.b:  # a figure that is 0 on both sides says nothing
             groups.setdefault(measure.group, []).append(change)
-    sources = source_of(a[0].path, a[0], first), source_of(b[0].path, b[0], second)
     return Difference(
-        *sources,
+        source_of(first),
+        source_of(second),
         _summary([change for _, change in changes]),
         tuple((title, tuple(rows)) for title, rows in groups.items()),
         tuple(_fingerprint(first, second)),

@@ -109,6 +109,8 @@ class Source:
     rule_versions: tuple[int, ...]
     machines: tuple[str, ...] = ()
     """GPUs and engines in words."""
+    notes: tuple[str, ...] = ()
+    """How it was read, where that matters to what the figures say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from collectors.analysis.blocks import Key
 from collectors.analysis.bootstrap import Sums, interval
-from collectors.analysis.detail import DELAY
+from collectors.analysis.moments import DELAY
 from collectors.analysis.sums import total
 
 _LEAST_WEIGHT = 200.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collectors.analysis.figures import Column, Figure, Plot, Section, Series, Table
 from collectors.analysis.study import Study, figure
 from collectors.analysis.sums import ratio
+from collectors.analysis.totals import Totals
 from collectors.analysis.words import duration, percent
 from collectors.model import Confidence
 
@@ -52,7 +53,7 @@ def _headroom(study: Study) -> list[Figure]:
         for entity in engines:
             usage, running = (study.totals.mean(entity, name) for name in ("kv_cache_usage_ratio", "requests_running"))
             if usage and running:
-                room = (room or 0.0) + (1.0 - usage) / usage * running
+                room = (room or 0.0) + (1.0 - usage) / usage * running * study.totals.count([entity])
         key = "kv_room" if len(study.models) == 1 else f"kv_room:{title}"
         found.append(
             figure(key, f"requests more that would fit, mean{study.of(title)}", room, "count",
@@ -81,7 +82,7 @@ def _prefix(study: Study) -> list[Figure]:
     found.append(
         figure("prefix_saved", "prefill time the prefix cache saved", saved, "seconds",
                "cached tokens times what a prompt token takes " + ("alone" if is_alone else "beside decode"),
-               confidence, missing="cached tokens or the cost of a prompt token are not known",
+               confidence, missing=study.why("costs", "cached tokens or the cost of a prompt token are not known"),
                note="engine-seconds that were not needed")
     )  # fmt: skip
     return found
@@ -96,11 +97,10 @@ def _usage(study: Study) -> tuple[Plot, ...]:
         for name, target in (
             ("kv_cache_usage_ratio", usage), ("requests_running", requests), ("requests_waiting", requests),
         ):  # fmt: skip
-            values = []
-            for totals in study.each():
-                known = [value for one in engines if (value := totals.mean(one, name)) is not None]
-                whole = sum(known) / (len(known) if name == "kv_cache_usage_ratio" else 1) if known else None
-                values.append(whole)
+            values = [
+                one.mean_of(engines, name) if name == "kv_cache_usage_ratio" else one.sum_of(engines, name)
+                for one in study.each()
+            ]
             if any(value is not None for value in values):
                 suffix = "" if name == "kv_cache_usage_ratio" else f" {name.removeprefix('requests_')}"
                 target.append(Series(f"{title}{suffix}", tuple(values)))
@@ -114,31 +114,37 @@ def _usage(study: Study) -> tuple[Plot, ...]:
 
 def host_section(study: Study) -> Section | None:
     totals = study.totals
-    seconds = study.resource("host")
-    if seconds is None or not totals.engines:
+    told = study.resource("host")
+    if not totals.engines or (told is None and "resources" not in study.read.absent):
         return None
-    generated = totals.generated()
-    busy = totals.busy
-    lost = None if generated is None or busy <= 0 else seconds * generated / busy
-    error = study.split_error(busy)
+    seconds = told if totals.gpus else None
+    missing = study.why("resources", "no GPU tells when it is idle")
+    lost = None if seconds is None else tokens_lost(totals, seconds)
+    error = study.split_error(totals.busy)
+    doubt = None if seconds is None else 0.05 * seconds + _RESOLUTION * totals.machine_seconds
+    evidence = "GPU idle while requests ran"
     figures = (
-        figure("host_bound", "time the GPUs waited for the host", seconds if totals.gpus else None, "seconds",
-               "GPU idle while requests ran", "high", error=0.05 * seconds + _RESOLUTION * totals.seconds,
-               missing="no GPU tells when it is idle"),
-        figure("host_bound_ratio", "the same, of all time",
-               ratio(seconds, totals.seconds) if totals.gpus else None, "ratio", "GPU idle while requests ran", "high",
-               missing="no GPU tells when it is idle"),
-        figure("tokens_lost", "tokens that time would have made", lost if totals.gpus else None, "tokens",
-               "at the rate of the busy time", "medium" if error is not None else "low",
-               missing="tokens or busy time were not measured"),
+        figure("host_bound", "time the GPUs waited for the host", seconds, "seconds", evidence, "high", error=doubt,
+               missing=missing),
+        figure("host_bound_ratio", "the same, of all time", ratio(seconds, totals.machine_seconds), "ratio", evidence,
+               "high", missing=missing),
+        figure("tokens_lost", "tokens that time would have made", lost, "tokens", "at the rate of the busy time",
+               "medium" if error is not None else "low",
+               missing=missing if seconds is None else "tokens or busy time were not measured"),
     )  # fmt: skip
     advice: tuple[str, ...] = ()
-    if totals.gpus and seconds >= 0.15 * totals.seconds:
+    if seconds is not None and seconds >= 0.15 * totals.machine_seconds:
         advice = (
             "The GPUs wait for the host: CUDA graphs, asynchronous scheduling, more API or tokenizer workers; a second"
             " engine on the same GPU uses the gaps of the first.",
         )
     return Section("host", "Time lost to the host", "", figures, advice=advice)
+
+
+def tokens_lost(totals: Totals, seconds: float) -> float | None:
+    """Tokens that would have been generated in so many seconds, at the rate of the busy time."""
+    generated, busy = totals.generated(), totals.busy
+    return None if generated is None or busy <= 0 else seconds * generated / busy
 
 
 def power_section(study: Study) -> Section | None:
@@ -159,7 +165,8 @@ def power_section(study: Study) -> Section | None:
             draws.append(watts / limit)
     figures = (
         figure("power_held", "time power or heat held the clocks down", held, "seconds",
-               "throttle reasons of the GPUs, of busy time", "high", missing="neither reasons nor limits were told"),
+               "throttle reasons of the GPUs, of busy time", "high",
+               missing=study.why("resources", "neither reasons nor limits were told")),
         clock,
         figure("power_ratio", "power, of its limit, mean", sum(draws) / len(draws) if draws else None, "ratio",
                "GPUs' power draw", "high", missing="power or its limit was not told"),
@@ -170,7 +177,7 @@ def power_section(study: Study) -> Section | None:
 def _power_advice(study: Study, held: float | None, clock: float | None) -> tuple[str, ...]:
     totals, told = study.totals, []
     busy = totals.busy
-    if held is not None and totals.seconds and held >= 0.10 * totals.seconds:
+    if held is not None and totals.seconds and held >= 0.10 * totals.machine_seconds:
         less = (
             f"; at full clock prefill would take at most {percent(1 - clock)} less time, decode hardly less"
             if clock is not None and clock < 1

@@ -142,5 +142,5 @@ def _free_batch(study: Study) -> Iterator[Figure]:
                     value, note = 2 * costs.batch_high - batch, note + ", more cannot be told"
         yield figure(key, f"more sequences until a token takes 10 % longer{study.of(title)}", value, "count",
                      f"calibrated costs, {costs.windows} windows", "medium", error=None if value is None else
-                     value * max(0.1, costs.error), missing="the costs of larger batches are not calibrated",
-                     note=note)  # fmt: skip
+                     value * max(0.1, costs.error), note=note,
+                     missing=study.why("costs", "the costs of larger batches are not calibrated"))  # fmt: skip

@@ -12,7 +12,8 @@ from collectors.analysis.words import latency
 from collectors.model import Confidence
 
 _NAMES = {"ttft": "time to first token", "tpot": "time per output token", "e2e": "request", "queue": "queue"}
-_BOUNDED = "bounds: 95 % of a block bootstrap, and the labels' stated error"
+_BOOTSTRAPPED = "bounds: 95 % of a block bootstrap"
+_BOUNDED = f"{_BOOTSTRAPPED}, and the labels' stated error"
 _HISTOGRAMS = "engines' histograms, merged before quantiles are taken"
 
 
@@ -128,7 +129,8 @@ def interference_section(study: Study) -> Section | None:
             figure(_key("added_by_prefill", title, many), "of which prefill added, by regression", found.added,
                    "seconds", evidence, confidence,
                    bounds=_bounds(study, found),
-                   missing="prefill beside decode hardly varied", note=_BOUNDED),
+                   missing="prefill beside decode hardly varied",
+                   note=_BOUNDED if study.has_error else _BOOTSTRAPPED),
             figure(_key("added_by_accounting", title, many), "the same by the labels' split of each step",
                    found.accounted, "seconds", "settled labels and step counts", "medium"),
         ]  # fmt: skip
@@ -200,7 +202,12 @@ def disaggregation_section(study: Study) -> Section | None:
         share = None if added is None or delay is None else max(0.0, added) / delay.time_per_token
         roles = {study.totals.engines[one].role for one in engines}
         told, reasons = verdict(
-            share, met, objective.quantile if objective else 0.0, found, len(engines), bool(roles & {"prefill"})
+            share,
+            met,
+            objective.quantile if objective else 0.0,
+            found,
+            study.totals.count(engines),
+            bool(roles & {"prefill"}),
         )
         advice.append(f"{title}: {told}" + (f" ({'; '.join(reasons)})" if reasons else ""))
         if found is not None:
@@ -211,7 +218,7 @@ def disaggregation_section(study: Study) -> Section | None:
                    "" if found is None else f"calibrated costs, {study.costs(engines).windows} windows",
                    "medium" if found is not None and found.is_alone_measured else "low",
                    bounds=None if found is None else (found.low, found.high),
-                   missing="costs of steps and prompts are not calibrated")
+                   missing=study.why("costs", "costs of steps and prompts are not calibrated"))
         )  # fmt: skip
     if not advice:
         return None

@@ -21,7 +21,7 @@ def energy_section(study: Study) -> Section | None:
     if not totals.gpus:
         return None
     joules = totals.all_joules()
-    doubt = sum(value for key, value in totals.sums.items() if key[0] == "joules-error")
+    doubt = sum(value for key, value in totals.sums.items() if key[0] == "joules-error") if study.has_error else None
     figures: list[Figure] = [
         figure("joules", "energy of all GPUs", joules, "joules", "energy counters of the GPUs", "high",
                missing=_NO_ENERGY),
@@ -53,7 +53,7 @@ def energy_section(study: Study) -> Section | None:
     return Section("energy", "Energy", "", tuple(figures))
 
 
-def _split(study: Study, doubt: float, note: str) -> list[Figure]:
+def _split(study: Study, doubt: float | None, note: str) -> list[Figure]:
     """Energy in prefill and in decode: by the power each phase was found to draw, else as the seconds are."""
     totals = study.totals
     parts = {phase: totals.joules(phase) or 0.0 for phase in ("prefill", "decode")}
@@ -62,18 +62,18 @@ def _split(study: Study, doubt: float, note: str) -> list[Figure]:
         whole = (totals.all_joules() or 0.0) - (totals.joules("unknown") or 0.0)
         parts = {"prefill": whole * told.share, "decode": whole * told.decode_share}
         spread = 0.0 if told.low is None or told.high is None else (told.high - told.low) / 4 * whole
-        doubt = (doubt**2 + spread**2) ** 0.5
+        doubt = None if doubt is None else (doubt**2 + spread**2) ** 0.5
         evidence = "energy counters; what each phase draws by regression over intervals"
         draws = {"prefill": told.prefill, "decode": told.decode}
     else:
-        doubt += _CONTRAST * min(parts.values())
+        doubt = None if doubt is None else doubt + _CONTRAST * min(parts.values())
         evidence, draws = _COUNTER, {}
     found = []
     for phase, value in parts.items():
         words = f"{draws[phase]:.0f} W in {phase}" if draws else ""
         found.append(
             figure(f"joules_{phase}", f"energy in {phase}", value, "joules", evidence,
-                   "high" if doubt <= 0.05 * sum(parts.values()) else "medium", error=doubt,
+                   "high" if doubt is not None and doubt <= 0.05 * sum(parts.values()) else "medium", error=doubt,
                    note="; ".join(part for part in (words, note) if part))
         )  # fmt: skip
     return found

@@ -28,6 +28,8 @@ class Gpu:
     tensor_peak: float | None = None
     peak_source: str | None = None
     is_divided: bool = False
+    count: int = 1
+    """GPUs of the kind, where a fleet's are told together."""
 
 
 @dataclass(slots=True)
@@ -44,6 +46,8 @@ class Engine:
     kv_tokens: float | None = None
     requests_limit: float | None = None
     late_fields: frozenset[str] = frozenset()
+    count: int = 1
+    """Engines of the kind, where a fleet's are told together."""
 
     @property
     def title(self) -> str:

@@ -1,9 +1,9 @@
-"""One recording, read once, as all sections of a report see it."""
+"""What was read, as all sections of a report see it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from collectors.analysis.blocks import total
@@ -11,8 +11,9 @@ from collectors.analysis.deployment import Plan, plan
 from collectors.analysis.figures import Figure, Unit
 from collectors.analysis.interference import Interference, interference
 from collectors.analysis.measures import BY_KEY
+from collectors.analysis.read import Absent, Origin, Read
 from collectors.analysis.settings import Settings
-from collectors.analysis.tables import Read, read
+from collectors.analysis.tables import read
 from collectors.analysis.totals import Totals
 from collectors.analysis.watts import Watts, watts
 from collectors.analysis.words import duration, percent
@@ -25,6 +26,11 @@ _COLUMNS = 180
 GOODPUT_FIELDS = (("ttft", "TTFT"), ("tpot", "TPOT"))
 
 
+@dataclass(frozen=True, slots=True)
+class Nothing(Exception):
+    """There is nothing in the stretch of time asked for."""
+
+
 @dataclass
 class Study:
     """What was read, and what sections ask of it more than once."""
@@ -33,6 +39,7 @@ class Study:
     settings: Settings
     strip: Sequence[StripColumn] = ()
     """The machine's phases over time, finer than the blocks of a short recording."""
+    origin: Origin = field(default_factory=Origin)
 
     @cached_property
     def totals(self) -> Totals:
@@ -42,6 +49,15 @@ class Study:
         """The blocks in order of time, each as totals."""
         for block in self.read.blocks:
             yield Totals(block, self.read.roster)
+
+    @property
+    def subject(self) -> str:
+        """Of whom the phases and bottlenecks are told."""
+        return "nodes" if self.read.nodes else "machine"
+
+    def why(self, what: Absent, otherwise: str) -> str:
+        """Why something is missing: because the source never holds it, or what is so otherwise."""
+        return self.read.absent.get(what, otherwise)
 
     @property
     def known(self) -> float:
@@ -107,6 +123,11 @@ class Study:
     def watts(self) -> Watts | None:
         return watts(self.totals.sums, [block.sums for block in self.read.blocks])
 
+    @property
+    def has_error(self) -> bool:
+        """Whether the source states the error of its shares."""
+        return "doubt" not in self.read.absent
+
     def split_error(self, seconds: float) -> float | None:
         """One standard deviation of the prefill part of some busy seconds, if all intervals erred to the same side."""
         doubt, busy = self.totals.sums.get(("doubt",)), self.totals.busy
@@ -128,7 +149,7 @@ class Study:
 
     def alarms(self) -> Iterator[str]:
         """What needs a person."""
-        totals, seconds = self.totals, self.totals.seconds
+        totals, seconds = self.totals, self.totals.machine_seconds
         host, power = self.resource("host"), self.resource("power")
         if host and host >= 0.15 * seconds:
             yield f"The GPUs waited for the host for {duration(host)} ({percent(host / seconds)} of the time)."
@@ -140,13 +161,13 @@ class Study:
         limited = totals.sums.get(("admission", "scheduler"))
         if limited and limited >= 0.05 * seconds:
             yield f"The engine's own limits kept requests waiting for {duration(limited)}."
-        for field, name in GOODPUT_FIELDS:
-            yield from self._missed(field, name)
+        for latency, name in GOODPUT_FIELDS:
+            yield from self._missed(latency, name)
 
-    def _missed(self, field: str, name: str) -> Iterator[str]:
+    def _missed(self, latency: str, name: str) -> Iterator[str]:
         for title, engines in self.models.items():
-            objective = self.settings.promises.of(title).of(field)
-            histogram = self.totals.histogram(field, engines)
+            objective = self.settings.promises.of(title).of(latency)
+            histogram = self.totals.histogram(latency, engines)
             if objective is None or objective.met(histogram) is not False or histogram is None:
                 continue
             reached = histogram.quantile(objective.quantile)
@@ -164,12 +185,14 @@ def study(
     *,
     seen: Callable[[int], None] = lambda _: None,
 ) -> Study:
-    """Reads a recording once. Raises RecordingError."""
+    """Reads a recording once. Raises Nothing for a stretch without an interval, RecordingError."""
     found = read(recording.paths, from_ns, to_ns, seen=seen)
+    if not found.blocks:
+        raise Nothing
     lengths = (found.end - found.start) / 1e9 / recording.interval_length
     columns = min(_COLUMNS, int(lengths))
     strip = recording.strip(found.start, found.end, columns) if columns > len(found.blocks) else ()
-    return Study(found, settings, strip)
+    return Study(found, settings, strip, Origin(str(recording.path), recording.host_name, recording.time_zone))
 
 
 def figure(

@@ -11,7 +11,6 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from math import ceil
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 from collectors.analysis.blocks import Block
 from collectors.analysis.detail import Detail
 from collectors.analysis.queries import Queries
+from collectors.analysis.read import Read
 from collectors.analysis.roster import Roster
 from collectors.model import HOST
 from collectors.phase.calibrate import CostModel
@@ -34,27 +34,6 @@ _BLOCKS = 360
 """Of so many blocks at most a recording is made: what is in memory does not grow with it."""
 _DETAIL_INTERVALS = 7200
 """About so many intervals are looked at one by one, spread evenly over the recording."""
-
-
-@dataclass(slots=True)
-class Read:
-    """What one pass over a recording found.
-
-    `blocks` are in order of time. `costs` are the last calibrated costs of each engine, by its entity.
-    `stride`: of that many minutes, one was looked at interval by interval; `minutes_each`: of that many a
-    block is made.
-    """
-
-    blocks: list[Block] = field(default_factory=list)
-    roster: Roster = field(default_factory=Roster)
-    costs: dict[str, CostModel] = field(default_factory=dict)
-    start: int = 0
-    end: int = 0
-    seconds: float = 0.0
-    intervals: int = 0
-    stride: int = 1
-    minutes_each: int = 1
-    rule_versions: set[int] = field(default_factory=set)
 
 
 class _Minute(NamedTuple):

@@ -33,6 +33,11 @@ class Totals:
     def seconds(self) -> float:
         return self.sums.get(("seconds",), 0.0)
 
+    @property
+    def machine_seconds(self) -> float:
+        """Seconds of the machine, which are those of the time; of a fleet, those of all nodes together."""
+        return self.sums.get(("machine-seconds",), self.seconds)
+
     @cached_property
     def gpus(self) -> list[str]:
         """GPUs that were measured, without those that are divided."""
@@ -97,8 +102,22 @@ class Totals:
         return None
 
     def mean_of(self, entities: Iterable[str], gauge: str) -> float | None:
-        values = [value for entity in entities if (value := self.mean(entity, gauge)) is not None]
-        return sum(values) / len(values) if values else None
+        """The mean of the entities' means, each counted as often as there are of its kind."""
+        found = self._means(entities, gauge)
+        return sum(value * count for value, count in found) / sum(count for _, count in found) if found else None
+
+    def sum_of(self, entities: Iterable[str], gauge: str) -> float | None:
+        """The entities' means together."""
+        found = self._means(entities, gauge)
+        return sum(value * count for value, count in found) if found else None
+
+    def _means(self, entities: Iterable[str], gauge: str) -> list[tuple[float, int]]:
+        return [(value, self.count([one])) for one in entities if (value := self.mean(one, gauge)) is not None]
+
+    def count(self, entities: Iterable[str]) -> int:
+        """GPUs or engines that some entities stand for: of a fleet, one stands for all of its kind."""
+        known = [self.roster.gpus.get(one) or self.roster.engines.get(one) for one in entities]
+        return sum(1 if one is None else one.count for one in known)
 
     def most(self, *key: str) -> float | None:
         return self.block.most.get(key)

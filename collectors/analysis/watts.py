@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from collectors.analysis.blocks import Key
 from collectors.analysis.bootstrap import Sums, interval
-from collectors.analysis.detail import POWER
+from collectors.analysis.moments import POWER
 
 _PULL = 0.002
 """Of the mean of the squares of busy seconds: the weight of the pull."""

@@ -12,8 +12,8 @@ from dashboard.commands.common import CommandFailed, UsageError, config_argument
 from dashboard.commands.report import FORMATS, opened, settings_of, terminal_width, write
 
 if TYPE_CHECKING:
-    from collectors.analysis.diff import Stretch
     from collectors.analysis.figures import Difference
+    from collectors.replay import Recording
 
 _FORM = "a recording, or a stretch of one: PATH@FROM..TO, either end optional"
 
@@ -28,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from collectors.analysis.diff import difference
-    from collectors.analysis.report import Nothing
+    from collectors.analysis.study import Nothing, study
     from collectors.store import RecordingError
     from dashboard.commands.progress import Bar
 
@@ -40,7 +40,8 @@ def run(args: argparse.Namespace) -> int:
                     for one in stretches]  # fmt: skip
             bar = Bar("diff", min(begin for begin, _ in ends), max(end for _, end in ends))
             closing.callback(bar.clear)
-            made = difference(stretches[0], stretches[1], settings, seen=bar.see)
+            first, second = (study(one[0], settings, one[1], one[2], seen=bar.see) for one in stretches)
+            made = difference(first, second)
             made = replace(made, a=replace(made.a, path=args.a), b=replace(made.b, path=args.b))
     except Nothing:
         raise CommandFailed("nothing was recorded in one of the two stretches of time") from None
@@ -50,8 +51,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _stretch(name: str, told: str, closing: ExitStack) -> Stretch:
-    """A recording and the moments between which it is looked at."""
+def _stretch(name: str, told: str, closing: ExitStack) -> tuple[Recording, int | None, int | None]:
+    """A recording and the wall-clock ns between which it is looked at."""
     path, at, span = told.rpartition("@")
     if not at or Path(told).exists():
         path, span = told, ""

@@ -76,7 +76,8 @@ def settings_of(config: Config) -> Settings:
 
 
 def _made(args: argparse.Namespace, recording: Recording, settings: Settings) -> Report:
-    from collectors.analysis.report import Nothing, report
+    from collectors.analysis.report import report
+    from collectors.analysis.study import Nothing
     from dashboard.commands.progress import Bar
 
     start, end = (moment(flag, text, recording) for flag, text in (("--from", args.start), ("--to", args.end)))
