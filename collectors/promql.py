@@ -24,13 +24,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from collectors.engine.scrape import CONNECT_SECONDS, PageProblem, is_loopback, trust_of
-from collectors.engine.scrape_problems import in_front, problem_of
+from collectors.engine.scrape_problems import Settings, in_front, problem_of
 from collectors.httpx_alone import load_httpx
 from collectors.text import clean, masked
 
 if TYPE_CHECKING:
     import httpx
 
+_SETTINGS = Settings("see [fleet] in config.toml", "fleet.ca_file")
 IN_FLIGHT = 4
 SIZE_CAP = 48 << 20
 """Bytes of one answer, unpacked."""
@@ -276,7 +277,7 @@ class PromClient:
             raise self._late() from error
         except Exception as error:  # whatever a foreign server makes the client raise costs this query only
             limit = min(CONNECT_SECONDS, self._timeout)
-            known = problem_of(error, url, timeout=self._timeout, connect=limit, authorities="fleet.ca_file")
+            known = problem_of(error, url, timeout=self._timeout, connect=limit, settings=_SETTINGS)
             raise PromProblem("down" if known.state == "down" else "blocked", known.reason) from error
 
     def _late(self) -> PromProblem:
@@ -319,9 +320,7 @@ class PromClient:
 def _document(body: bytes, status: int, headers: Mapping[str, str], *, given: bool) -> dict[str, Any]:
     """A successful answer of the API. Raises PromProblem with what else it is."""
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        what = (
-            "refuses what it is given as credentials" if given else "asks for credentials: see [fleet] in config.toml"
-        )
+        what = "refuses what it is given as credentials" if given else f"asks for credentials: {_SETTINGS.credentials}"
         raise PromProblem("blocked", f"{what} ({status})")
     if 300 <= status < 400:
         raise PromProblem("blocked", f"redirects ({status}); redirects are not followed: name the server's own address")

@@ -21,6 +21,8 @@ from collectors.model import HOST, Tick
 from exporters.prometheus import PrometheusSink
 
 STEP = 30
+_PATIENCE_LOOKS = 30
+"""Each waits two seconds for the slow one."""
 
 
 def pages_of(profile: object, count: int) -> list[str]:
@@ -115,7 +117,7 @@ def test_one_slow_host_delays_nobody() -> None:
 
     class Slow(Fetcher):
         def fetch(self) -> Page:
-            gate.wait(10)
+            gate.wait()
             raise PageProblem("blocked", "late")
 
     page = pages_of(COMMON[0], 1)[0]
@@ -127,11 +129,15 @@ def test_one_slow_host_delays_nobody() -> None:
     def fetcher(url: str) -> Fetcher:
         return Slow(url) if url == "slow" else Quick(url)
 
-    fleet = DirectFleet({"slow": {}, **{f"quick-{n}": {} for n in range(7)}}, interval=1.0, fetcher=fetcher)
-    snapshot = fleet.look()
-    known = {node.name: node.health for node in snapshot.nodes}
-    gate.set()
-    fleet.close()
+    fleet = DirectFleet({"slow": {}, **{f"quick-{n}": {} for n in range(7)}}, interval=60.0, fetcher=fetcher)
+    try:
+        for _ in range(_PATIENCE_LOOKS):
+            known = {node.name: node.health for node in fleet.look().nodes}
+            if sum(health != "stale" for health in known.values()) >= 7:
+                break
+    finally:
+        gate.set()
+        fleet.close()
     assert sum(health != "stale" for health in known.values()) == 7
     assert known["slow"] == "stale"
 
@@ -205,3 +211,12 @@ def test_any_file_is_targets_or_a_problem(tmp_path_factory: pytest.TempPathFacto
     except TargetsProblem as problem:
         said = str(problem)
     assert said == "" or str(path) in said
+
+
+def test_a_targets_scheme_and_path_belong_to_its_address_and_not_to_its_labels(tmp_path: Path) -> None:
+    path = tmp_path / "t.json"
+    path.write_text(
+        '[{"targets": ["a:1", "http://b:2/m"], "labels": {"__scheme__": "https", "__metrics_path__": "/of/gpus",'
+        ' "__meta_x": "y", "rack": "r1"}}]'
+    )
+    assert read_targets(path) == [("https://a:1/of/gpus", {"rack": "r1"}), ("http://b:2/m", {"rack": "r1"})]

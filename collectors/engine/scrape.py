@@ -17,12 +17,13 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urljoin, urlsplit
 
-from collectors.engine.scrape_problems import PageProblem, problem_of, refusal
+from collectors.engine.scrape_problems import ENGINE_SETTINGS, PageProblem, Settings, problem_of, refusal
 from collectors.httpx_alone import load_httpx
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Fetcher:
         size_cap: int = SIZE_CAP,
         headers: Callable[[], Mapping[str, str]] = dict,
         verify: bool | Path = True,
+        settings: Settings = ENGINE_SETTINGS,
         monotonic: Callable[[], float] = time.monotonic,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
@@ -79,6 +81,7 @@ class Fetcher:
 
         `verify` names a file with the authorities to trust instead of the system's. A page on this
         machine's loopback needs no certificate that anybody signed, unless there is such a file.
+        `settings` are what a problem tells people to look at.
         """
         self.url = url
         self._at = url
@@ -86,6 +89,7 @@ class Fetcher:
         self._size_cap = size_cap
         self._headers = headers
         self._verify = verify if isinstance(verify, Path) else verify and not is_loopback(url)
+        self._settings = settings
         self._monotonic = monotonic
         self._given = transport
         self._connection: _Connection | None = None
@@ -179,7 +183,8 @@ class Fetcher:
     def _problem(self, error: Exception) -> PageProblem:
         if self._is_late:
             return self._too_late()
-        return problem_of(error, self._at, timeout=self._timeout, connect=min(CONNECT_SECONDS, self._timeout))
+        limit = min(CONNECT_SECONDS, self._timeout)
+        return problem_of(error, self._at, timeout=self._timeout, connect=limit, settings=self._settings)
 
     def _too_late(self) -> PageProblem:
         return PageProblem("blocked", f"its page had not arrived after {self._timeout:g} s")
@@ -193,7 +198,9 @@ class Fetcher:
         try:
             if response.status_code != HTTPStatus.OK:
                 given = self._connection is not None and bool(self._connection.given)
-                raise refusal(response.status_code, response.headers, self._at, credentials=given)
+                raise refusal(
+                    response.status_code, response.headers, self._at, credentials=given, settings=self._settings
+                )  # fmt: skip
             text = self._body(response, started + self._timeout)
         finally:
             response.close()
@@ -271,6 +278,14 @@ def trust_of(url: str, verify: bool | Path) -> bool | ssl.SSLContext:
             return ssl.create_default_context(cadata=verify.read_text(encoding="ascii", errors="replace"))
         except ssl.SSLError:
             raise PageProblem("blocked", f"{verify} holds no certificates in PEM") from None
+    return _usual_authorities()
+
+
+@lru_cache(maxsize=1)
+def _usual_authorities() -> ssl.SSLContext:
+    """Loaded once: many pages may want them."""
+    import ssl
+
     import certifi
 
     context = ssl.create_default_context()  # the system's, to which a company's own may have been added

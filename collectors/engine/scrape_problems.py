@@ -7,7 +7,7 @@ import ssl
 import zlib
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
-from typing import Literal
+from typing import Literal, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from collectors.engine.credentials import CredentialProblem
@@ -38,6 +38,16 @@ _UNKNOWN_AUTHORITY = (2, 18, 19, 20, 21)
 _OTHER_NAME = (62, 64)
 
 
+class Settings(NamedTuple):
+    """Where people say what a page asks for, in the words of a message."""
+
+    credentials: str
+    authorities: str
+
+
+ENGINE_SETTINGS = Settings("name its token's file in [engine.token_files]", "[engine.ca_files]")
+
+
 class PageProblem(Exception):
     """No page. The message is one clean line.
 
@@ -63,7 +73,9 @@ class PageProblem(Exception):
         self.final = final
 
 
-def refusal(status: int, headers: Mapping[str, str], asked: str, *, credentials: bool) -> PageProblem:
+def refusal(
+    status: int, headers: Mapping[str, str], asked: str, *, credentials: bool, settings: Settings = ENGINE_SETTINGS
+) -> PageProblem:
     """An answer that is no page. `credentials`: whether some were sent along."""
     location = headers.get("location")
     if 300 <= status < 400 and location is not None:
@@ -72,7 +84,7 @@ def refusal(status: int, headers: Mapping[str, str], asked: str, *, credentials:
         what = (
             "it refuses what it is given as credentials"
             if credentials
-            else "it asks for credentials; name its token's file in [engine.token_files]"
+            else f"it asks for credentials; {settings.credentials}"
         )
         return PageProblem("blocked", f"present, blocked ({status}): {what}", status=status)
     front = in_front(headers)
@@ -101,12 +113,9 @@ def in_front(headers: Mapping[str, str]) -> str | None:
 
 
 def problem_of(
-    error: Exception, url: str, *, timeout: float, connect: float, authorities: str = "[engine.ca_files]"
+    error: Exception, url: str, *, timeout: float, connect: float, settings: Settings = ENGINE_SETTINGS
 ) -> PageProblem:
-    """What an exception of the client means. `timeout` and `connect` are the limits in seconds.
-
-    `authorities` is the setting that names whose certificates count.
-    """
+    """What an exception of the client means. `timeout` and `connect` are the limits in seconds."""
     import httpx
 
     if isinstance(error, CredentialProblem):
@@ -116,7 +125,7 @@ def problem_of(
     if isinstance(error, httpx.TimeoutException):
         return PageProblem("blocked", f"has not answered for {timeout:g} s")
     if isinstance(error, httpx.ConnectError):
-        return _unconnected(error, url, authorities)
+        return _unconnected(error, url, settings.authorities)
     if isinstance(error, httpx.ReadError | httpx.WriteError):
         return PageProblem("down", "closed the connection")
     if isinstance(error, httpx.RemoteProtocolError):

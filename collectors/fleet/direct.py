@@ -12,11 +12,13 @@ from array import array
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from collectors.engine.credentials import Credentials
 from collectors.engine.page import PageMemo, Series, read_page
 from collectors.engine.scrape import Fetcher, Page, PageProblem
+from collectors.engine.scrape_problems import Settings
 from collectors.fleet.heat import HeatMap, Span, packed
 from collectors.fleet.model import PHASES, Node, Shares, Snapshot, health_of
 from collectors.fleet.moments import WANTED, Moment, Place, place_of, tick_of
@@ -34,6 +36,7 @@ _HISTORY = 1440
 """Looks kept for the map of time: four hours at 10 s."""
 _STALE_LOOKS = 3.0
 _SETTLED = "phasetop_settled_timestamp_seconds"
+_SETTINGS = Settings("give --token-file or --header-file, or NAME:PASSWORD@HOST:PORT", "--ca-file")
 _PATIENCE = 0.25
 """Of the interval: so long a look waits for pages that are still on their way."""
 
@@ -53,19 +56,28 @@ class DirectFleet:
         *,
         interval: float = 10.0,
         timeout: float = 10.0,
+        headers: Callable[[], Mapping[str, str]] = dict,
+        verify: bool | Path = True,
         fetcher: Callable[[str], Fetcher] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`targets` are page addresses with the labels they are grouped by."""
+        """`targets` are page addresses with the labels they are grouped by.
+
+        `headers` are the credentials for all of them, asked for every page. A name and a password in an
+        address (`userinfo` of it) go to that exporter instead. `verify` is as in `Fetcher`.
+        """
         self.scrape_interval = interval
         self._monotonic = monotonic
         self._wall = wall
         self._began = monotonic()
 
         def usual(url: str) -> Fetcher:
-            given = Credentials(userinfo=getattr(url, "userinfo", None))
-            return Fetcher(str(url), timeout=timeout, headers=given, monotonic=monotonic)
+            own = getattr(url, "userinfo", None)
+            return Fetcher(
+                str(url), timeout=timeout, headers=headers if own is None else Credentials(userinfo=own), verify=verify,
+                settings=_SETTINGS, monotonic=monotonic,
+            )  # fmt: skip
 
         names = _names(targets)
         self._readers = {

@@ -18,6 +18,9 @@ class TargetsProblem(Exception):
 def read_targets(path: Path) -> list[tuple[str, Mapping[str, str]]]:
     """HOST:PORT of each target with its labels, in the file's order.
 
+    As in Prometheus, the labels `__scheme__` and `__metrics_path__` belong to the address (which then
+    is a whole one), and others that begin with two underscores are nobody's labels.
+
     YAML is read as far as file_sd files need it: a list of `targets:` and `labels:`, in block or flow
     style, with or without quotes. Anchors and multi-line texts are refused by name of their line.
 
@@ -51,8 +54,17 @@ def _checked(groups: Any, path: Path) -> list[tuple[str, Mapping[str, str]]]:
         labels = group.get("labels") or {}
         if not isinstance(labels, dict):
             raise TargetsProblem(f"{path}: the labels of group {number} are no table")
-        found += [(one, {str(name): str(value) for name, value in labels.items()}) for one in targets]
+        told = {str(name): str(value) for name, value in labels.items()}
+        shown = {name: value for name, value in told.items() if not name.startswith("__")}
+        found += [(_address(one, told), shown) for one in targets]
     return found
+
+
+def _address(target: str, labels: Mapping[str, str]) -> str:
+    scheme, path = labels.get("__scheme__", ""), labels.get("__metrics_path__", "")
+    if "://" in target or not (scheme or path):
+        return target
+    return f"{scheme or 'http'}://{target}/{path.lstrip('/')}"
 
 
 _GROUP = re.compile(r"-\s+(.*)")

@@ -97,7 +97,9 @@ def _check(loaded: Loaded) -> int:
 
 
 def _named_files(loaded: Loaded) -> list[tuple[str, Path]]:
-    server, gpu, engine = loaded.config.server, loaded.config.gpu, loaded.config.engine
+    server, gpu, engine, fleet = (
+        loaded.config.server, loaded.config.gpu, loaded.config.engine, loaded.config.fleet,
+    )  # fmt: skip
     single = {
         "server.tls_cert": server.tls_cert,
         "server.tls_key": server.tls_key,
@@ -105,6 +107,9 @@ def _named_files(loaded: Loaded) -> list[tuple[str, Path]]:
         "server.basic_auth_file": server.basic_auth_file,
         "server.bearer_token_file": server.bearer_token_file,
         "gpu.nvml_library": gpu.nvml_library,
+        "fleet.token_file": fleet.token_file,
+        "fleet.header_file": fleet.header_file,
+        "fleet.ca_file": fleet.ca_file,
     }
     per_page = {
         "engine.token_files": engine.token_files,

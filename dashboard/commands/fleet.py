@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,12 @@ from dashboard.commands.common import CommandFailed, UsageError, config_argument
 from dashboard.commands.screen import run_app, screen_arguments, terminal_needed, ways
 
 if TYPE_CHECKING:
+    from collectors.engine.credentials import Credentials
     from collectors.fleet.watch import FleetSource
-    from dashboard.config import Fleet
+    from dashboard.config import Fleet, Loaded
     from dashboard.fleet_app import OpenNode
+
+_ACCESS = ("token_file", "token_env", "header_file", "ca_file", "insecure")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--targets", metavar="FILE", type=Path, help="exporters from a file_sd file (JSON or YAML)")
     parser.add_argument("--prometheus", metavar="URL", help="the Prometheus to ask, or what speaks its API")
     parser.add_argument("--match", metavar="MATCHERS", help="""the nodes' series there, 'job="phasetop"' by default""")
-    parser.add_argument("--token-file", metavar="FILE", help="file with the bearer token it asks for")
+    parser.add_argument("--token-file", metavar="FILE", help="file with the bearer token it, or each exporter, wants")
     parser.add_argument("--token-env", metavar="NAME", help="environment variable with that token")
     parser.add_argument("--header-file", metavar="FILE", help="file of `Name: value` lines to send along")
     parser.add_argument("--ca-file", metavar="FILE", help="authorities that may have signed its certificate (PEM)")
@@ -34,8 +38,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     loaded = configuration(args)
-    fleet = loaded.config.fleet
     is_direct = bool(args.nodes) or args.targets is not None
+    fleet = _for_exporters(loaded) if is_direct else loaded.config.fleet
     if is_direct and args.prometheus:
         raise UsageError("--prometheus and exporters to read directly exclude one another")
     if not is_direct and fleet.prometheus is None:
@@ -64,8 +68,29 @@ def run(args: argparse.Namespace) -> int:
     return run_app(app, mouse=loaded.config.tui.mouse)
 
 
-def _prometheus(fleet: Fleet) -> tuple[FleetSource, str, OpenNode]:
+def _for_exporters(loaded: Loaded) -> Fleet:
+    """The settings for exporters read directly.
+
+    Where a file or the environment names a Prometheus, what stands beside it is that server's: its token is
+    for no exporter, and neither is the leave not to verify certificates. Flags are meant for what they stand by.
+    """
+    fleet = loaded.config.fleet
+    if fleet.prometheus is None:
+        return fleet
+    usual = type(fleet)()
+    servers = [name for name in _ACCESS if not loaded.origins[f"fleet.{name}"].source.startswith("--")]
+    return replace(fleet, **{name: getattr(usual, name) for name in servers})
+
+
+def _credentials(fleet: Fleet, userinfo: str | None = None) -> Credentials:
     from collectors.engine.credentials import Credentials
+
+    return Credentials(
+        userinfo=userinfo, token_variable=fleet.token_env, token_file=fleet.token_file, header_file=fleet.header_file
+    )  # fmt: skip
+
+
+def _prometheus(fleet: Fleet) -> tuple[FleetSource, str, OpenNode]:
     from collectors.fleet.past import NodePast
     from collectors.fleet.prometheus import PrometheusFleet
     from collectors.fleet.queries import Target
@@ -75,10 +100,7 @@ def _prometheus(fleet: Fleet) -> tuple[FleetSource, str, OpenNode]:
 
     url = fleet.prometheus
     assert url is not None
-    credentials = Credentials(
-        userinfo=getattr(url, "userinfo", None), token_variable=fleet.token_env, token_file=fleet.token_file,
-        header_file=fleet.header_file,
-    )  # fmt: skip
+    credentials = _credentials(fleet, getattr(url, "userinfo", None))
 
     def client(timeout: float) -> PromClient:
         return PromClient(
@@ -120,6 +142,9 @@ def _direct(nodes: list[str], targets: Path | None, fleet: Fleet) -> tuple[Fleet
         raise UsageError(
             f"{len(unique)} exporters: from 1 to {DirectFleet.MOST} are read directly; a Prometheus is for more"
         )
-    source = DirectFleet(unique, interval=fleet.refresh, timeout=fleet.timeout)
+    source = DirectFleet(
+        unique, interval=fleet.refresh, timeout=fleet.timeout, headers=_credentials(fleet),
+        verify=fleet.ca_file or not fleet.insecure,
+    )  # fmt: skip
     where = f"{len(unique)} exporter{'s' if len(unique) > 1 else ''}, read directly"
     return source, where, source.open
