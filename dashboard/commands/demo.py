@@ -25,7 +25,7 @@ class _Demo:
 
 
 DEMOS: Mapping[str, _Demo] = {
-    "node": _Demo("45 minutes of a simulated node: host, 8 GPUs, two engines, a chat load; something goes wrong", 900.0),
+    "node": _Demo("45 minutes of a simulated node: 8 GPUs, two engines, a chat load; something goes wrong", 900.0),
     "vllm": _Demo("6 minutes of a real vLLM 0.32 on two CPU cores, tiny model, no GPU"),
     "llamacpp": _Demo("6 minutes of a real llama-server on two CPU cores, tiny model, no GPU"),
 }
