@@ -148,7 +148,9 @@ class GpuReading:
     )
     note: str | None = _text("why it is lost, or why its figures are not the best there could be, with the remedy")
     window_seconds: float | None = _gauge("seconds", "real time the averages and amounts of this reading cover")
-    age_seconds: float | None = _gauge("seconds", "age of the reading at the interval's end")
+    age_seconds: float | None = _gauge(
+        "seconds", "how long before the interval's end that time ended; negative when it was after it"
+    )
     instances: float | None = _gauge(
         "count", "GPU instances on this GPU (MIG): they are measured, not the GPU as a whole", 1
     )

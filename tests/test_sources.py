@@ -148,6 +148,16 @@ def test_a_sample_is_used_for_one_interval_with_its_age() -> None:
     assert harvest.gaps == ()
 
 
+def test_each_gpu_has_the_age_of_its_own_time_and_one_that_ended_after_the_interval_is_negative() -> None:
+    reader = FakeReader()
+    feed = GpuFeed(reader)
+    readings = tuple(GpuReading(uuid=f"GPU-{number}", index=number, window_seconds=1.0) for number in range(3))
+    taken = {"GPU-0": 10.001, "GPU-1": 9.875}
+    reader.sample = GpuSample(arrived=10.2, started=10.0, ended=10.1, readings=readings, taken=taken)
+    ages = [gpu.age_seconds for gpu in feed.collect(10.0).gpus]
+    assert ages == [pytest.approx(-0.001), pytest.approx(0.125), 0.0]
+
+
 def test_between_even_edges_the_next_one_is_told_in_advance() -> None:
     reader = FakeReader()
     feed = GpuFeed(reader)

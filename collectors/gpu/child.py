@@ -46,7 +46,9 @@ def main(arguments: list[str]) -> int:
     output = _private_output()
     from collectors.gpu.frames import FrameError
     from collectors.gpu.nvml import NvmlGone
+    from collectors.gpu.punctual import ask_for_short_turns
 
+    ask_for_short_turns()
     link = _Link(output)
     try:
         _serve(link, library or None)

@@ -126,6 +126,7 @@ class Device:
         self._energy_where_no_field_tells(answers)
         window = None if self._counted_at is None else now - self._counted_at
         before, self._counters, self._counted_at = self._counters, answers, now
+        self._values["taken"] = now
         self._values["power_watts"] = within(_scaled(answers.get(fv.POWER_MILLIWATTS), 1e-3), 0.0, _WATTS_LIMIT)
         self._values["memory_temperature_celsius"] = _celsius(answers.get(fv.MEMORY_TEMPERATURE))
         if window:
@@ -161,7 +162,7 @@ class Device:
         self._look_at_processes()
 
     def readings(self) -> list[Values]:
-        """This GPU and its instances: fields of GpuReading, and what the peaks need.
+        """This GPU and its instances: fields of GpuReading, what the peaks need, and when the window ended (`taken`).
 
         None and absent both mean missing.
         """

@@ -88,8 +88,10 @@ class GpuFeed:
         sample, self._fresh = self._fresh, None
         if sample is None:
             return self._stale(edge)
-        age = max(0.0, edge - sample.started)
-        self._known = tuple(changed(reading, {"age_seconds": age}) for reading in sample.readings)
+        self._known = tuple(
+            changed(reading, {"age_seconds": edge - sample.taken.get(reading.uuid, sample.started)})
+            for reading in sample.readings
+        )
         return Harvest(
             gpus=self._known,
             processes=sample.processes,

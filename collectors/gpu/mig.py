@@ -77,7 +77,7 @@ class Instance:
         self.values = self.gpm.poll(gpu)
         if self._sampled_at is not None:
             self.values["window_seconds"] = now - self._sampled_at
-        self._sampled_at = now
+        self._sampled_at = self.values["taken"] = now
 
 
 class Instances:
@@ -121,12 +121,11 @@ class Instances:
 
     def edge(self, gpu: Any) -> None:
         """Take what covers time. Raises GpuLost or NvmlGone."""
-        now = self._clock()
         for instance in self._instances.values():
             if self.gpm_given_up:
                 instance.values = {}
             else:
-                instance.sample(gpu, now)
+                instance.sample(gpu, self._clock())
 
     def levels(self) -> None:
         """Take what is read off at one moment. Raises GpuLost or NvmlGone."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -37,9 +37,9 @@ class GpuSample:
     """The GPUs over the time since the sample before it that was handed out.
 
     `arrived`, `started` and `ended` are seconds of `time.monotonic()`: when the sample reached
-    this process, and between which moments it was taken. The spans that amounts and averages
-    cover end right after `started`; how long they are is each reading's `window_seconds` (None in
-    a first reading, which has no amounts).
+    this process, and between which moments it was taken. The span that amounts and averages of a
+    reading cover ends at its moment in `taken`; how long it is is its `window_seconds` (None in a
+    first reading, which has no amounts).
     """
 
     arrived: float
@@ -50,6 +50,8 @@ class GpuSample:
     """UUIDs of the GPUs each process computes on, by pid as the host numbers it."""
     process_memory: Mapping[tuple[int, str], float] = field(default_factory=dict)
     """Device memory in bytes by (pid, GPU UUID), where the driver tells."""
+    taken: Mapping[str, float] = field(default_factory=dict)
+    """When each GPU's span ended, in seconds of `time.monotonic()`, by UUID; `started` where that is not told."""
     notes: Mapping[str, str] = field(default_factory=dict)
     """Why a GPU's figures are missing or not the best there could be: one line, with the remedy where
     there is one, by UUID, or by `index N` for a GPU that never opened."""
@@ -62,7 +64,8 @@ def sample_of(message: Mapping[str, Any], arrived: float, book: PeakBook = _TABL
     """
     xids = _xids(message.get("xids"))
     notes = _notes(message.get("notes"))
-    readings = [reading_of(values, xids, book, notes) for values in _dictionaries(message.get("gpus"))]
+    rows = _dictionaries(message.get("gpus"))
+    readings = [reading_of(values, xids, book, notes) for values in rows]
     readings += [_unopened(index, notes) for index in _indices(message.get("unopened"))]
     processes: dict[int, tuple[str, ...]] = {}
     memory: dict[tuple[int, str], float] = {}
@@ -80,6 +83,7 @@ def sample_of(message: Mapping[str, Any], arrived: float, book: PeakBook = _TABL
         readings=tuple(reading for reading in readings if reading is not None),
         processes=processes,
         process_memory=memory,
+        taken=dict(_moments(rows)),
         notes=notes,
     )
 
@@ -88,6 +92,13 @@ def _notes(value: object) -> Mapping[str, str]:
     return (
         {clean(str(key), 80): clean(str(text), 240) for key, text in value.items()} if isinstance(value, dict) else {}
     )
+
+
+def _moments(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, float]]:
+    for values in rows:
+        uuid, taken = values.get("uuid"), _number(values.get("taken"))
+        if isinstance(uuid, str) and taken is not None:
+            yield clean(uuid, 80), taken
 
 
 def _indices(value: object) -> Iterable[int]:
@@ -229,7 +240,7 @@ def _number(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _dictionaries(value: object) -> Iterable[dict[str, Any]]:
+def _dictionaries(value: object) -> Sequence[dict[str, Any]]:
     return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else ()
 
 
