@@ -158,9 +158,9 @@ def bottleneck_section(study: Study) -> Section | None:
     unlabelled = totals.sums.get(("unlabelled",), 0.0)
     if unlabelled > 0:
         text += f" {duration(unlabelled)} have no label yet."
-    columns = (Column("name"), Column("headline", "seconds"), Column("limited by", "seconds"),
+    columns: tuple[Column, ...] = (Column("name"), Column("headline", "seconds"), Column("limited by", "seconds"),
                Column("kept out", "seconds"))  # fmt: skip
-    if absent:
+    if absent:  # no more columns than there are figures
         columns, rows = columns[:2], [row[:2] for row in rows]
     table = Table("bottleneck_ledger", "Time each bottleneck owned", columns, tuple(rows))
     return Section("bottleneck", "What held it back", text, tuple(figures), (table,), (_limits(study),))
