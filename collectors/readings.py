@@ -149,7 +149,7 @@ class GpuReading:
     note: str | None = _text("why it is lost, or why its figures are not the best there could be, with the remedy")
     window_seconds: float | None = _gauge("seconds", "real time the averages and amounts of this reading cover")
     age_seconds: float | None = _gauge(
-        "seconds", "how long before the interval's end that time ended; negative when it was after it"
+        "seconds", "how long before the interval's end this reading's own time ended; negative when after it"
     )
     instances: float | None = _gauge(
         "count", "GPU instances on this GPU (MIG): they are measured, not the GPU as a whole", 1

@@ -195,6 +195,18 @@ def test_without_gpm_link_rates_come_from_counters_and_activity_is_missing(rig: 
     assert rig.calls("nvmlGpmQueryDeviceSupport") == 1
 
 
+def test_a_link_rate_that_gpm_refuses_comes_from_its_counter_and_costs_no_call_more(rig: Rig) -> None:
+    rig.open(*FIXED, "refuse 60 3", "refuse 61 3", "metric 20 77", at=1000.0)
+    rig.sample(1001.0)
+    before = rig.calls("nvmlDeviceGetFieldValues")
+    reading = rig.reading(1002.0)
+    assert rig.calls("nvmlDeviceGetFieldValues") == before + 1
+    assert reading.source == "gpm"
+    assert reading.nvlink_tx_bytes_per_second == pytest.approx(303 * MIB)
+    assert reading.nvlink_rx_bytes_per_second == pytest.approx(404 * MIB)
+    assert reading.pcie_tx_bytes_per_second == pytest.approx(77 * MIB)  # GPM's own, not the counter's 101
+
+
 def test_a_pcie_counter_that_may_be_only_32_bits_wide_gives_no_rate(rig: Rig) -> None:
     rig.open(*FIXED, "value gpm_support 0", "value pcie_narrow 1", "since 999", at=1000.0)
     reading = rig.reading(1001.0)

@@ -39,6 +39,7 @@ _WATTS_LIMIT = 10_000.0  # 0xFFFFFFFF milliwatts and the like are not power
 _CELSIUS_LIMIT = 150.0
 _MEGAHERTZ_LIMIT = 50_000.0
 _PCIE_RATE_LIMIT = 5e11
+_NVLINK_RATE_LIMIT = 1e13
 _REFRESH_SECONDS = 0.2  # a counter of nanoseconds may run ahead of the window by one refresh of it
 _NARROW_COUNTER = 2**32
 
@@ -78,6 +79,7 @@ class Device:
         self._counters: dict[int, float] = {}
         self._counted_at: float | None = None
         self._wrapping: set[int] = set()
+        self._links_counted: list[str] = []
         self._bits: dict[str, float] = {}
         self._values: Values = {}
         self._gauges: Values = {}
@@ -121,7 +123,8 @@ class Device:
         if not self._instances.gpm_given_up:
             self._values.update(self._gpm.poll(self._handle))
         self._instances.edge(self._handle)
-        fields = fv.ALWAYS if self._gpm.works else fv.ALWAYS + fv.LINKS
+        self._links_counted = [name for name in fv.LINKS if name not in self._values]
+        fields = (*fv.ALWAYS, *[fv.LINKS[name] for name in self._links_counted])
         answers = self._batch.read(self._handle, fields)
         self._energy_where_no_field_tells(answers)
         window = None if self._counted_at is None else now - self._counted_at
@@ -239,8 +242,7 @@ class Device:
         if values["power_watts"] is None and values["energy_joules"] is not None:
             values["power_watts"] = values["energy_joules"] / window
         self._throttling(grown, window)
-        if not self._gpm.works:
-            self._link_rates(grown, window, before)
+        self._link_rates(grown, window, before)
 
     def _throttling(self, grown: Callable[[int], float | None], window: float) -> None:
         """Shares of the window by cause. Causes of one kind may overlap: the longest counts."""
@@ -273,12 +275,14 @@ class Device:
         return {} if bits is None else shares_of_reasons(bits)
 
     def _link_rates(self, grown: Callable[[int], float | None], window: float, before: dict[int, float]) -> None:
-        values = self._values
-        for name, field in (("nvlink_tx", fv.NVLINK_TX_KIBIBYTES), ("nvlink_rx", fv.NVLINK_RX_KIBIBYTES)):
-            values[f"{name}_bytes_per_second"] = within(_scaled(grown(field), 1024 / window), 0.0, 1e13)
-        for name, field in (("pcie_tx", fv.PCIE_TX_BYTES), ("pcie_rx", fv.PCIE_RX_BYTES)):
-            rate = _scaled(self._pcie_bytes(grown(field), field, before), 1 / window)
-            values[f"{name}_bytes_per_second"] = within(rate, 0.0, _PCIE_RATE_LIMIT)
+        """Those that GPM did not give in this round."""
+        for name in self._links_counted:
+            field = fv.LINKS[name]
+            if name.startswith("nvlink"):
+                self._values[name] = within(_scaled(grown(field), 1024 / window), 0.0, _NVLINK_RATE_LIMIT)
+            else:
+                rate = _scaled(self._pcie_bytes(grown(field), field, before), 1 / window)
+                self._values[name] = within(rate, 0.0, _PCIE_RATE_LIMIT)
 
     def _pcie_bytes(self, grown: float | None, field: int, before: dict[int, float]) -> float | None:
         """What a counter that may be one of 32 bits has grown by; None where it may have gone round more than once.

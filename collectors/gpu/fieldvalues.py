@@ -41,15 +41,20 @@ ALWAYS = (
     POWER_MILLIWATTS, MEMORY_TEMPERATURE, ENERGY_MILLIJOULES,
     POWER_CAP_NS, SOFTWARE_THERMAL_NS, HARDWARE_THERMAL_NS, POWER_BRAKE_NS,
 )  # fmt: skip
-LINKS = (NVLINK_TX_KIBIBYTES, NVLINK_RX_KIBIBYTES, PCIE_TX_BYTES, PCIE_RX_BYTES)
-"""Asked for only where GPM does not give the rates."""
+LINKS = {
+    "nvlink_tx_bytes_per_second": NVLINK_TX_KIBIBYTES,
+    "nvlink_rx_bytes_per_second": NVLINK_RX_KIBIBYTES,
+    "pcie_tx_bytes_per_second": PCIE_TX_BYTES,
+    "pcie_rx_bytes_per_second": PCIE_RX_BYTES,
+}
+"""Counters by the field of GpuReading that they give, each asked for only where GPM does not give it."""
 HEALTH = (
     ECC_CORRECTED, ECC_UNCORRECTED, REMAPPED_CORRECTED, REMAPPED_UNCORRECTED, REMAP_PENDING, REMAP_FAILED,
     RECOVERY_ACTION,
 )  # fmt: skip
 """Asked for every ten seconds."""
 
-_QUESTIONS = {field: f"field {field}" for field in (*ALWAYS, *LINKS, *HEALTH, SLOWDOWN_MARGIN)}
+_QUESTIONS = {field: f"field {field}" for field in (*ALWAYS, *LINKS.values(), *HEALTH, SLOWDOWN_MARGIN)}
 _ALL_LINKS = 0xFFFFFFFF
 _SCOPES = {NVLINK_TX_KIBIBYTES: _ALL_LINKS, NVLINK_RX_KIBIBYTES: _ALL_LINKS}
 # nvmlFieldValue_t: field, scope, timestamp, latency, value type, return code, a union of 8 bytes
