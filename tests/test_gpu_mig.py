@@ -117,6 +117,18 @@ def test_one_instance_without_figures_does_not_keep_them_from_the_others(rig: Ri
     assert all(row.dram_active_ratio is None and row.sm_active_ratio is not None for row in rows(sample)[1:])
 
 
+def test_compute_instances_that_share_an_instance_are_told_of_in_its_one_row(rig: Rig) -> None:
+    rig.open("gpus 1", SMALL, LARGE, LARGE, LARGE)
+    sample = rig.sample(1001.0)
+    _, small, large = rows(sample)
+    assert sample["notes"] == {
+        large.uuid: "3 compute instances share this GPU instance and this row: the driver measures them together"
+    }
+    assert rows(rig.sample(1012.0, LARGE))[2].dram_active_ratio is not None  # a fourth one changes nothing else
+    assert rig.sample(1013.0, LARGE)["notes"][large.uuid].startswith("4 compute instances")
+    assert small.uuid not in sample["notes"]
+
+
 def test_processes_are_those_of_their_instance(rig: Rig) -> None:
     rig.open("gpus 1", SMALL, LARGE, "process@0 4711 1000 9", "process@0 815 2000 2", "process@0 1 3000")
     sample = sample_of(json.loads(json.dumps(rig.sample(1001.0))), 1.0)

@@ -43,12 +43,25 @@ class Instance:
         self.gpm = Gpm(funnel, number)
         self.values: Values = {}
         self.facts: Values = {}
+        self.compute_instances = 1
+        """How many devices that programs see share it."""
         self._funnel = funnel
         self._handle = handle
         self._sampled_at: float | None = None
 
     def renew(self, handle: Any) -> None:
         self._handle = handle
+        self.compute_instances = 1
+
+    @property
+    def note(self) -> str | None:
+        """Why its figures are missing or not the best there could be, in one line."""
+        if self.gpm.reason is None and self.compute_instances > 1:
+            return (
+                f"{self.compute_instances} compute instances share this GPU instance and this row:"
+                " the driver measures them together"
+            )
+        return self.gpm.reason
 
     def describe(self, multiprocessors: int | None, memory_bytes: float | None) -> None:
         """Take name and size. `multiprocessors` and `memory_bytes` are those of the whole GPU."""
@@ -155,10 +168,10 @@ class Instances:
         return instance.uuid if instance is not None else None
 
     def notes(self) -> dict[str, str]:
-        """Why an instance's figures are missing, by its UUID."""
+        """The notes of those that have one, by UUID."""
         if self.gpm_given_up:
             return {instance.uuid: GPM_GIVEN_UP for instance in self._instances.values()}
-        return {one.uuid: one.gpm.reason for one in self._instances.values() if one.gpm.reason}
+        return {one.uuid: one.note for one in self._instances.values() if one.note}
 
     def _see(
         self, found: dict[int, Instance], handle: Any, memory_bytes: float | None, funnel: Funnel, gpu: Any
@@ -166,7 +179,10 @@ class Instances:
         """A device that programs see. Several may share one instance; the first stands for it."""
         number = self._funnel.ask("nvmlDeviceGetGpuInstanceId", handle)
         uuid = self._funnel.ask("nvmlDeviceGetUUID", handle)
-        if number is None or uuid is None or number in found:
+        if number is None or uuid is None:
+            return
+        if number in found:
+            found[number].compute_instances += 1
             return
         known = self._instances.get(number)
         if known is not None and known.uuid == uuid:

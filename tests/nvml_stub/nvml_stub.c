@@ -27,7 +27,8 @@
  *     leave[@G] ID                 this GPM metric is left as the caller had it
  *     process[@G] PID BYTES [GI]   a compute process
  *     mig@G GI SMS MEGABYTES PROFILE   a GPU instance with one compute instance; any turns MIG on for that GPU.
- *                                  Its activity is the GPU's script as it is GI seconds later.
+ *                                  Its activity is the GPU's script as it is GI seconds later. The same GI in
+ *                                  further lines: as many compute instances share it.
  *     xid@G CODE SERIAL            an error report, told once to whoever waits; serials grow
  *     fail[@G] SYMBOL CODE         calls of this symbol (or of all: *) return this code
  *     sleep[@G] SYMBOL MICROSECONDS
