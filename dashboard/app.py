@@ -18,7 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import App
-from textual.binding import BindingsMap, BindingType
+from textual.binding import Binding, BindingsMap, BindingType
 from textual.events import CursorPosition
 from textual.message import Message
 
@@ -105,7 +105,8 @@ class PhasetopApp(App[None]):
         if self.desk.keymap:
             from dashboard.keymap import remapped
 
-            self._bindings = BindingsMap(remapped(ALWAYS, self.desk.keymap))
+            own = [binding for binding in self.BINDINGS if isinstance(binding, Binding)]
+            self._bindings = BindingsMap(remapped(own, self.desk.keymap))
         if self._left.step is not None:
             self.desk.recall_step(self._left.step)
         self._behind = False

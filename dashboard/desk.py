@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, tzinfo
 
+from textual.binding import Binding
+
 from collectors.model import Event, Tick
 from collectors.slo import SloBook
 from dashboard.format import NANOSECONDS, Units, clock
@@ -19,6 +21,7 @@ from dashboard.palette import Palette
 from dashboard.past import FindPast, Found, LookBack
 from dashboard.replaying import Replaying
 from dashboard.scene import Mode, Scene, Tab, usual_step
+from dashboard.screens.keys import ALWAYS
 from dashboard.state import KEEP_SECONDS, Delivery, Feed, History, View, Window
 from dashboard.ways import Keymap
 
@@ -67,6 +70,8 @@ class Desk:
         """Called from any thread when `receive` has something to do that was not delivered by the feed."""
         self.keymap: Keymap = {}
         """Keys of one's own, by what they do."""
+        self.always: tuple[Binding, ...] = ALWAYS
+        """The keys that every screen of it has, whatever is looked at."""
         self.marks: tuple[int, ...] = ()
         """Moments that were marked, wall-clock nanoseconds, in order."""
         self.edges: dict[str, int] = {}

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.message import Message
 
 from collectors.fleet.watch import FleetState, FleetWatch
@@ -19,8 +19,9 @@ from dashboard.desk import Desk
 from dashboard.fleet_board import FleetBoard
 from dashboard.format import NANOSECONDS
 from dashboard.screens.base import Dashboard
-from dashboard.screens.fleet import FLEET, FleetScreen
-from dashboard.screens.keys import ALWAYS
+from dashboard.screens.fleet import FleetScreen
+from dashboard.screens.keys import ALWAYS, TO_FLEET, shown_key
+from dashboard.screens.table import FLEET
 from dashboard.state import Deliver, Feed
 
 OpenNode = Callable[[str, float | None], Feed]
@@ -52,10 +53,7 @@ class _NoFeed:
 class FleetApp(PhasetopApp):
     """Shows what a watch finds. `make_watch` is given the function that takes what it delivers."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        *ALWAYS,
-        Binding("6,backspace", "fleet", "fleet", key_display="6", id="screen.fleet", tooltip="back to the fleet"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*ALWAYS, TO_FLEET]
 
     def __init__(
         self,
@@ -72,8 +70,7 @@ class FleetApp(PhasetopApp):
         self._watch = make_watch(self._take)
 
     def get_default_screen(self) -> Dashboard:
-        self.fleet_screen = FleetScreen(self._fleet_desk, FLEET, self.board)
-        self.fleet_screen.post_wanted = self._want  # type: ignore[method-assign]
+        self.fleet_screen = FleetScreen(self._fleet_desk, FLEET, self.board, self._want)
         return self.fleet_screen
 
     def _begin(self) -> None:
@@ -123,15 +120,20 @@ class FleetApp(PhasetopApp):
         self.desk = Desk(feed, fleet.palette, host_name=row.node.name, zone=fleet.zone, slo=fleet.slo,
                          interval=self.board.scrape_interval)  # fmt: skip
         self.desk.keymap = fleet.keymap
+        self.desk.always = (TO_FLEET, *ALWAYS)
         self.desk.wake = self._wake
         for one in list(self._dashboards):
             self.uninstall_screen(one)
         self._dashboards.clear()
         feed.start(self._deliver)
-        self.desk.tell(
-            "esc or 6 goes back to the fleet" if self.desk.replay is not None else "6 goes back to the fleet"
-        )
+        self.desk.tell(f"{self._way_back()} goes back to the fleet")
         self.push_screen(self._dashboard(name))
+
+    def _way_back(self) -> str:
+        from dashboard.keymap import remapped
+
+        (binding,) = remapped((TO_FLEET,), self.desk.keymap)
+        return shown_key(binding)
 
     def action_fleet(self) -> None:
         """Back to all nodes, at the moment the node was looked at."""
@@ -151,6 +153,10 @@ class FleetApp(PhasetopApp):
     def action_show(self, name: str) -> None:
         if not self.is_on_fleet:
             super().action_show(name)
+
+    def action_theme(self, name: str = "") -> None:
+        super().action_theme(name)
+        self._fleet_desk.palette = self.desk.palette
 
     def action_restore(self) -> bool:
         """Escape: all panels again; when they are there, the fleet."""

@@ -13,8 +13,8 @@ from dataclasses import replace
 from textual.binding import Binding
 from textual.keys import Keys, _character_to_key
 
-from dashboard.screens.keys import ALWAYS, frame_keys
-from dashboard.screens.table import SCREENS
+from dashboard.screens.keys import ALWAYS, TO_FLEET, frame_keys
+from dashboard.screens.table import FLEET, SCREENS, Entry
 from dashboard.ways import Keymap
 
 _MODIFIERS = ("ctrl+", "shift+", "alt+", "super+")
@@ -78,9 +78,14 @@ def _is_partner(binding: Binding) -> bool:
 def contexts() -> Iterator[tuple[str, tuple[Binding, ...]]]:
     """All the bindings that are in force at once, for each screen and each thing that is looked at."""
     for one in SCREENS:
-        own = tuple(binding for _, binding in one.load()._merge_bindings())
         for replay, past in ((False, False), (True, False), (True, True)):
-            yield one.title, (*own, *frame_keys(replay=replay, past=past), *ALWAYS)
+            # The key back to the fleet is there when it came from there; it is kept free at other times.
+            yield one.title, (*_own(one), *frame_keys(replay=replay, past=past), TO_FLEET, *ALWAYS)
+    yield FLEET.title, (*_own(FLEET), *ALWAYS)
+
+
+def _own(one: Entry) -> tuple[Binding, ...]:
+    return tuple(binding for _, binding in one.load()._merge_bindings())
 
 
 def problems(keymap: Keymap) -> list[tuple[str, str]]:

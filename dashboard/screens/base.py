@@ -17,7 +17,7 @@ from dashboard.format import NANOSECONDS
 from dashboard.frames import Arrangement, Facts, Shelf, is_framed, is_tiny, placed, rows_for_panels, tiny
 from dashboard.repaint import PreciseCompositor
 from dashboard.scene import Scene, Tab
-from dashboard.screens.keys import ALWAYS, footer_keys, frame_keys, help_keys
+from dashboard.screens.keys import footer_keys, frame_keys, help_keys
 from dashboard.screens.table import SCREENS, Entry
 from dashboard.widgets.axis import axis_columns
 from dashboard.widgets.footer import Footer
@@ -70,7 +70,7 @@ class Dashboard(Screen[None]):
         desk = self.desk
         self._has_replay_keys = desk.replay is not None
         frame = frame_keys(replay=self._has_replay_keys, past=desk.is_in_past)
-        own, always = self._own, ALWAYS
+        own, always = self._own, desk.always
         if desk.keymap:
             from dashboard.keymap import remapped
 

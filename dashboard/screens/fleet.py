@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import ClassVar
 
 from textual.binding import Binding, BindingsMap, BindingType
@@ -12,13 +13,11 @@ from dashboard.fleet_board import FleetBoard
 from dashboard.format import NANOSECONDS
 from dashboard.frames import SIDE_BY_SIDE, Arrangement, Facts, Rows, Shelf, is_tiny, rows_for_panels, tiny
 from dashboard.screens.base import Dashboard
-from dashboard.screens.keys import ALWAYS, footer_keys
+from dashboard.screens.keys import footer_keys
 from dashboard.screens.table import SCREENS, Entry
 from dashboard.widgets.fleet_table import FleetTable, Picked
 from dashboard.widgets.fleet_totals import FleetFindings, FleetHeader, FleetTotals
 from dashboard.widgets.panel import Panel
-
-FLEET = Entry("6", "fleet", "Fleet", "dashboard.screens.fleet:FleetScreen", "all nodes")
 
 _OPENING = tuple(
     Binding(one.key, f"app.open('{one.name}')", one.title, show=False, id=f"fleet.open_{one.name}",
@@ -64,15 +63,17 @@ class FleetScreen(Dashboard):
         Binding("p", "app.picture", "", show=False, id="picture", tooltip="save a picture (SVG)"),
     ]  # fmt: skip
 
-    def __init__(self, desk: Desk, entry: Entry, board: FleetBoard) -> None:
+    def __init__(self, desk: Desk, entry: Entry, board: FleetBoard, want: Callable[[], None] = lambda: None) -> None:
+        """`want` is called whenever what the screen shows may have become something else."""
         self.board = board
+        self._want = want
         super().__init__(desk, entry)
         self._panels = (FleetHeader("header", board), *self._panels[1:])
 
     def _take_keys(self) -> None:
         """Its own keys alone: those of one machine's history mean nothing here."""
         self._has_replay_keys = False
-        own, always = self._own, ALWAYS
+        own, always = self._own, self.desk.always
         if self.desk.keymap:
             from dashboard.keymap import remapped
 
@@ -112,10 +113,7 @@ class FleetScreen(Dashboard):
 
     def present(self) -> None:
         super().present()
-        self.post_wanted()
-
-    def post_wanted(self) -> None:
-        """Tells the app what the screen shows; replaced by it."""
+        self._want()
 
     def action_select(self, by: int) -> None:
         self.board.move(by)

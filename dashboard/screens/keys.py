@@ -76,6 +76,8 @@ ALWAYS: tuple[Binding, ...] = (
     Binding("question_mark", "app.help", "help", key_display="?", id="help", tooltip="this help"),
     Binding("q,ctrl+c", "app.quit", "quit", key_display="q", id="quit", tooltip="quit, at once", priority=True),
 )  # fmt: skip
+TO_FLEET = Binding("6,backspace", "app.fleet", "fleet", key_display="6", id="screen.fleet", tooltip="back to the fleet")
+"""On the screens of a node that was opened from the fleet."""
 
 
 def frame_keys(*, replay: bool, past: bool = False) -> tuple[Binding, ...]:

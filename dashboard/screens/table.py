@@ -70,7 +70,8 @@ SCREENS = (
     Entry("5", "phases", "Phases", "dashboard.screens.phases:PhasesScreen", "roofline, ledger, energy, calibration"),
     Entry("v", "events", "Events", "dashboard.screens.events:EventsScreen", "what happened, and when"),
 )  # fmt: skip
-"""6 is kept for the fleet."""
+FLEET = Entry("6", "fleet", "Fleet", "dashboard.screens.fleet:FleetScreen", "all nodes")
+"""Above the others: it is shown by `phasetop fleet`, whose nodes the others show."""
 
 
 def entry(name: str) -> Entry:

@@ -15,14 +15,19 @@ from collectors.promql import PromProblem
 from collectors.sources import SourceStatus
 from dashboard.fleet_app import FleetApp
 from dashboard.fleet_board import ORDERS, FleetBoard
+from dashboard.keymap import problems
 from dashboard.palette import ColorMode
-from dashboard.screens.fleet import FLEET, FleetScreen
+from dashboard.screens.fleet import FleetScreen
+from dashboard.screens.table import FLEET
 from dashboard.state import Deliver
+from dashboard.ways import Ways
 from dashboard.widgets.axis import axis_columns
 from tests.tui.support import KEYS, desk_of, text_of
 from tests.tui.wave import Wave
 
 NOW = 1_800_000_000.0
+_PATIENCE = 3000
+"""Times 20 ms."""
 STEP = 30.0
 
 
@@ -226,7 +231,7 @@ class NodeTicks:
         return ()
 
 
-def app_of(source: StillSource, opened: list[tuple[str, float | None]]) -> FleetApp:
+def app_of(source: StillSource, opened: list[tuple[str, float | None]], ways: Ways | None = None) -> FleetApp:
     def make_watch(take: Callable[[FleetState], None]) -> FleetWatch:
         return FleetWatch(source, take, interval=0.2)
 
@@ -234,12 +239,12 @@ def app_of(source: StillSource, opened: list[tuple[str, float | None]]) -> Fleet
         opened.append((name, at))
         return NodeTicks()
 
-    return FleetApp(make_watch, FleetBoard(where="http://prometheus"), open_node, colors="truecolor")
+    return FleetApp(make_watch, FleetBoard(where="http://prometheus"), open_node, colors="truecolor", ways=ways)
 
 
 async def seen(app: FleetApp, pilot: object, words: str) -> list[str]:
     """The screen, once those words are on it."""
-    for _ in range(200):
+    for _ in range(_PATIENCE):
         lines = text_of(app)
         if any(words in line for line in lines):
             return lines
@@ -277,7 +282,7 @@ async def test_keys_sort_group_search_and_look_back() -> None:
         await pilot.press("h")
         await seen(app, pilot, "nodes by time")
         await pilot.press("left")
-        for _ in range(100):
+        for _ in range(_PATIENCE):
             if source.looked[-1] is not None:
                 break
             await pilot.pause(0.02)
@@ -296,3 +301,34 @@ async def test_a_server_that_goes_away_is_told_and_comes_back() -> None:
         assert any("node-11" in line for line in lines)
         source.problem = None
         await seen(app, pilot, "● live")
+
+
+async def test_the_fleets_keys_can_be_others_and_the_help_tells_them() -> None:
+    keys = {"fleet.sort": ("x",), "fleet.heat": ("m",), "screen.maximise": ("h",), "screen.fleet": ("z",)}
+    assert problems(keys) == []
+    app = app_of(StillSource(nodes()), [], ways=Ways(keys=keys))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await seen(app, pilot, "node-11")
+        await pilot.press("x")
+        await seen(app, pilot, "by health")
+        await pilot.press("s")
+        await pilot.press("question_mark")
+        lines = await seen(app, pilot, "sort by the next figure")
+        assert any(line.strip(" │").startswith("x ") and "sort by the next figure" in line for line in lines)
+        await pilot.press("escape", "m")
+        await seen(app, pilot, "nodes by time")
+        await pilot.press("enter")
+        await seen(app, pilot, "z goes back to the fleet")
+        await pilot.press("question_mark")
+        assert any("back to the fleet" in line and "z " in line for line in await seen(app, pilot, "back to the fleet"))
+        await pilot.press("escape", "6", "z")
+        await seen(app, pilot, "what stands out")
+
+
+def test_a_key_of_the_fleet_that_is_taken_is_told() -> None:
+    assert problems({"fleet.sort": ("b",)}) == [
+        ("fleet.sort", "b is the key of fleet.group as well on the screen Fleet")
+    ]
+    assert problems({"fleet.sorted": ("x",)}) == [
+        ("fleet.sorted", "nothing has that name; did you mean fleet.sort?")
+    ]  # fmt: skip

@@ -15,7 +15,7 @@ from dashboard.keymap import contexts, normal, problems, remapped, shown
 from dashboard.screens.command_table import commands
 from dashboard.screens.commands import CommandScreen, found
 from dashboard.screens.keys import LIVE
-from dashboard.screens.table import SCREENS
+from dashboard.screens.table import FLEET, SCREENS
 from dashboard.themes import THEMES
 from dashboard.ways import View, ViewFile, Ways
 
@@ -33,7 +33,7 @@ def test_no_key_does_two_things_at_once() -> None:
 
 def test_every_binding_of_a_screen_can_be_given_another_key() -> None:
     for title, bindings in contexts():
-        own = next(one.load() for one in SCREENS if one.title == title).__dict__.get("BINDINGS", [])
+        own = next(one.load() for one in (*SCREENS, FLEET) if one.title == title).__dict__.get("BINDINGS", [])
         assert all(binding.id for binding in own)
         assert len(bindings) > len(own)
 
