@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from collectors.gpu.page_table import DCGM, EXPORTERS
 from collectors.gpu.pages import GpuPage, exporter_of
 from collectors.readings import GpuReading, field_specs, rounded
-from tests.gpu_pages import AMD_PAGE, AMD_PAGE_A_SECOND_LATER, GAUDI_PAGE, XPUM_PAGE, dcgm_page
+from tests.gpu_pages import AMD_PAGE, AMD_PAGE_A_SECOND_LATER, DCGM_GPU, GAUDI_PAGE, XPUM_PAGE, dcgm_page
 
 EXPOSITIONS = os.environ.get("PHASETOP_TEST_DATA")
 _AMD_CLOCKS = {"system": 2100, "memory": 1300, "video": 29, "data": 22}
@@ -224,6 +224,22 @@ def test_an_error_report_on_a_page_counts_when_it_changes() -> None:
         page.put(text, 100.0 + number)
     assert [page.readings(102.0 + later, patience=3.0)[0].xid_codes for later in (0.0, 1.0)] == ["79", None]
     assert read(dcgm_page(DEV_XID_ERROR=0), dcgm_page(DEV_XID_ERROR=13))[0].xid_codes == "13"
+
+
+def counted(*codes: int, last: int = 31) -> str:
+    """A page of an exporter that counts the reports of its last minutes."""
+    labels = [f',window_size_in_ms="300000",xid="{code}"}} {codes.count(code)}' for code in sorted(set(codes))]
+    series = [f'DCGM_EXP_XID_ERRORS_COUNT{{gpu="0",UUID="{DCGM_GPU}"{rest}' for rest in labels or ["} 0"]]
+    return "\n".join([dcgm_page(DEV_XID_ERRORS=last), *series, ""])
+
+
+def test_an_error_report_that_repeats_is_new_where_the_exporter_counts_them() -> None:
+    assert read(counted(31), counted(31, 31))[0].xid_codes == "31"
+    assert read(counted(last=0), counted(31, 31, 79, last=79))[0].xid_codes == "31,31,79"
+    assert read(counted(31, 31), counted(31))[0].xid_codes is None  # one of them is older than the minutes now
+    assert read(counted(31, 31), counted())[0].xid_codes is None
+    assert read(dcgm_page(DEV_XID_ERRORS=31), counted(31, 79, last=79))[0].xid_codes == "79"  # counted from now on
+    assert read(counted(31), counted(31))[0].xid_codes is None
 
 
 def test_reasons_for_throttling_stand_in_where_no_time_is_counted() -> None:

@@ -97,6 +97,8 @@ def _dcgm_blank(value: float) -> bool:
 
 XID = "_xid"
 """The last XID that came, at any time; 0 for none."""
+XID_COUNTS = "DCGM_EXP_XID_ERRORS_COUNT"
+"""How many XIDs of each code came within the exporter's last minutes, where it is set up to count them."""
 
 
 def _dcgm(name: str) -> str:
@@ -210,6 +212,7 @@ DCGM = Exporter(
         Row("pcie_link_width_max", (_dcgm("DEV_PCIE_MAX_LINK_WIDTH"),)),
         Row("persistence_mode", (_dcgm("DEV_PERSISTENCE_MODE"), _dcgm("DEV_GPU_PERSISTENCE_MODE"))),
         Row(XID, (_dcgm("DEV_XID_ERRORS"), _dcgm("DEV_XID_ERROR"))),
+        Row("_xid_counts", (XID_COUNTS,)),  # page_xids.py tells them apart by code
         Row("_reasons", (_dcgm("DEV_CLOCKS_EVENT_REASONS"), _dcgm("DEV_CLOCK_THROTTLE_REASONS"))),
     ),
     _dcgm_identity,

@@ -30,6 +30,7 @@ from collectors.gpu.page_table import (
     Row,
     Values,
 )
+from collectors.gpu.page_xids import Counts, counts_of, new_reports
 from collectors.gpu.peaks import PeakBook
 from collectors.median import median
 from collectors.readings import FieldSpec, GpuReading, field_specs
@@ -77,8 +78,9 @@ class _State:
     gap: float | None = None
     figures: Mapping[Key, _Figures] = field(default_factory=dict)
     values: Mapping[Key, Values] = field(default_factory=dict)
-    xids: Mapping[Key, str] = field(default_factory=dict)
-    """The error reports that are new since then."""
+    xids: Mapping[str, str] = field(default_factory=dict)
+    """The error reports that are new since then, by UUID of the GPU."""
+    xid_counts: Counts = field(default_factory=dict)
 
 
 class GpuPage:
@@ -145,7 +147,8 @@ class GpuPage:
             self._first = False
         figures = _figures(self.exporter, self._samples, text)
         values = {key: _values(self.exporter, one, before, key, gap) for key, one in figures.items()}
-        self._state = _State(arrived, gap, figures, values, _new_xids(figures, before))
+        counts = counts_of(self._samples, self.exporter.identity)
+        self._state = _State(arrived, gap, figures, values, _new_xids(figures, counts, before), counts)
         self._told = False
 
     def _reading(self, state: _State, key: Key, edge: float, stale: bool) -> GpuReading:
@@ -177,7 +180,7 @@ class GpuPage:
             dram_peak_bytes_per_second=peak.dram,
             tensor_peak_flops_per_second=peak.tensor,
             peak_source=peak.source,
-            xid_codes=None if self._told else state.xids.get(key),
+            xid_codes=None if self._told or identity.instance else state.xids.get(identity.uuid),
             **values,
         )
 
@@ -272,15 +275,18 @@ def _values(exporter: Exporter, now: _Figures, before: _State | None, key: Key, 
     }
 
 
-def _new_xids(figures: Mapping[Key, _Figures], before: _State | None) -> dict[Key, str]:
-    """A page has the last report only, of whatever time: new is what differs from the page before."""
-    earlier = {} if before is None else {key: one.present.get(XID) for key, one in before.figures.items()}
+def _new_xids(figures: Mapping[Key, _Figures], counts: Counts, before: _State | None) -> dict[str, str]:
+    """By UUID, from the counts where there are any; else new is a last code that differs from the page before."""
+    if before is None:
+        return {}
+    earlier = {key: one.present.get(XID) for key, one in before.figures.items()}
     found = {key: one.present.get(XID) for key, one in figures.items()}
-    return {
-        key: f"{code:.0f}"
-        for key, code in found.items()
-        if code and earlier.get(key) is not None and code != earlier[key]
+    changed = {
+        uuid: f"{code:.0f}"
+        for (uuid, instance), code in found.items()
+        if code and earlier.get((uuid, instance)) is not None and code != earlier[uuid, instance]
     }
+    return {uuid: codes for uuid, codes in {**changed, **new_reports(counts, before.xid_counts)}.items() if codes}
 
 
 def _position(figures: Mapping[Key, _Figures], uuid: str) -> int:
