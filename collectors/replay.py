@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from collectors.landmarks import Landmarks
+from collectors.means import Means, means
 from collectors.model import HOST, Event, Interval, Phase, Tick
 from collectors.relabel import LabellerFactory, labeller
 from collectors.replay_labels import LabelMaker
@@ -304,6 +305,15 @@ class Recording:
         """
         with self._lock:
             return strip(self._parts, from_ns, to_ns, columns, entity, lambda part, row: self._late(part, row, entity))
+
+    def means(self, from_ns: int, step: int, columns: int) -> Means:
+        """Means of the numbers that are summed up by the minute, in columns of `step` nanoseconds from a moment on.
+
+        Columns are whole minutes (ValueError). Those of a file that keeps no means, and the last minute of one that is
+        still being written, are missing.
+        """
+        with self._lock:
+            return means(self._parts, from_ns, step, columns)
 
     def _late(self, part: Part, row: PhaseRow, entity: str) -> Phase | None:
         """The phase of one of the last intervals, whose labels are not stored yet."""

@@ -16,10 +16,11 @@ from typing import Any, Literal
 from collectors.model import HOST
 from collectors.patch import patched
 from collectors.store import reading
-from collectors.store_schema import PHASES
+from collectors.store_schema import MINUTE, PHASES, ROLLED, means_table, quoted
+from collectors.text import clean
 
-_MINUTE = 60_000_000_000
 _STATE_LIMIT = 64 * 2**20
+_TEXT_LIMIT = 4096
 
 Marks = Literal["phase_change", "gap_start"]
 """The tables of moments to jump to."""
@@ -127,7 +128,7 @@ class Finder:
         query = "SELECT start_ns FROM minute WHERE entity = ? ORDER BY start_ns DESC LIMIT 1"
         host = self.number_of(HOST)
         last = None if host is None else self._maybe(query, host)
-        return None if last is None else last + _MINUTE
+        return None if last is None else last + MINUTE
 
     def minutes(self, entity: str, from_ns: int, to_ns: int) -> Iterator[tuple[int, PhaseSeconds]]:
         """(start, seconds by phase) of an entity's roll-ups that start within [from, to)."""
@@ -137,6 +138,27 @@ class Finder:
             rows = self._connection.execute(query, (self.number_of(entity), from_ns, to_ns)).fetchall()
         for row in rows:
             yield row[0], row[1:]
+
+    def means(self, source: str, from_ns: int, step: int, to_ns: int) -> Iterator[tuple[str, int, tuple[Any, ...]]]:
+        """(entity, column, sums) over columns of `step` from `from_ns` up to `to_ns`; all of them are whole minutes.
+
+        The sums are two for each of the source's `ROLLED` fields: of value by seconds, and of the seconds in which
+        it is known. Columns without a reading are left out, and so are recordings that keep no means.
+        """
+        table = means_table(source)
+        with reading(self._path):
+            known = {row[1] for row in self._connection.execute(f"PRAGMA table_info({table})")}
+            if not known:
+                return
+            sums = ", ".join(_sums(name) if name in known else "NULL, NULL" for name in ROLLED[source])
+            query = (
+                f"SELECT e.name, (m.start_ns - ?) / ? AS at, {sums} FROM entity e CROSS JOIN {table} m"
+                " ON m.entity = e.id AND m.start_ns >= ? AND m.start_ns < ? GROUP BY e.id, at"
+            )
+            rows = self._connection.execute(query, (from_ns, step, from_ns, to_ns)).fetchall()
+        for name, at, *values in rows:
+            if isinstance(name, str) and isinstance(at, int) and 0 <= at < (to_ns - from_ns) // step:
+                yield clean(name, _TEXT_LIMIT), at, tuple(values)
 
     def checkpoint(self, sequence: int) -> tuple[int, int, dict[str, Any]] | None:
         """(sequence, rule version, state) of the newest checkpoint at or before an interval."""
@@ -173,6 +195,11 @@ class Finder:
         with reading(self._path):
             row = self._connection.execute(query, values).fetchone()
         return None if row is None or row[0] is None else int(row[0])
+
+
+def _sums(name: str) -> str:
+    column = f"m.{quoted(name)}"
+    return f"sum({column} * m.seconds), sum(m.seconds) FILTER (WHERE {column} IS NOT NULL)"
 
 
 def one(connection: sqlite3.Connection, query: str, number: int) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ reads the file with plain SQL. docs/recording-format.md explains all of it to ou
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import get_type_hints
 
@@ -21,6 +21,9 @@ APPLICATION_ID = 0x50485450
 SCHEMA_VERSION = 1
 """The file's user_version. Raised when a reader of the version before could misread a file; a field
 added to a reading is only a column that older files lack, and raises nothing."""
+
+MINUTE = 60_000_000_000
+"""Nanoseconds that one row of a roll-up stands for."""
 
 PHASES = ("prefill", "decode", "idle", "waiting", "unknown")
 """What the seconds of a roll-up are split into."""
@@ -98,6 +101,25 @@ SOURCES: tuple[Source, ...] = (
     _source("engine", EngineReading),
 )
 
+ROLLED: Mapping[str, tuple[str, ...]] = {
+    "host": (
+        "cpu_ratio", "cpu_throttled_ratio", "memory_used_bytes", "swap_used_bytes", "cpu_pressure_ratio",
+        "memory_pressure_ratio", "memory_pressure_full_ratio", "io_pressure_ratio", "io_pressure_full_ratio",
+        "network_receive_bytes", "network_transmit_bytes", "rdma_receive_bytes", "rdma_transmit_bytes",
+        "disk_read_bytes", "disk_write_bytes",
+    ),
+    "gpu": (
+        "sm_active_ratio", "tensor_active_ratio", "dram_active_ratio", "dram_peak_bytes_per_second",
+        "kernel_active_ratio", "memory_active_ratio", "power_watts", "memory_used_bytes", "sm_clock_hertz",
+        "temperature_celsius",
+    ),
+    "engine": (
+        "requests_running", "requests_waiting", "kv_cache_usage_ratio", "prompt_tokens", "generation_tokens",
+        "requests_finished", "preemptions",
+    ),
+}  # fmt: skip
+"""The number fields of each source of which every minute's mean is kept, for long spans."""
+
 HISTOGRAM_SUM_SCALE = 1_000_000
 """Histogram sums are stored in microseconds."""
 
@@ -130,6 +152,8 @@ def ddl() -> Iterator[str]:
     for source in SOURCES:
         yield _facts_table(source)
         yield _reading_table(source)
+    for source in SOURCES:
+        yield _means_table(source)
     yield _label_table()
     for source in SOURCES:
         yield _reading_view(source)
@@ -161,6 +185,25 @@ def _reading_table(source: Source) -> str:
             f"  {total} INTEGER -- seconds x {HISTOGRAM_SUM_SCALE}, of all observations together",
         ]
     return _table(source.name, [*columns, "  PRIMARY KEY (sequence, entity)"], without_rowid=True)
+
+
+def means_table(source: str) -> str:
+    """The table of a source's means by minute."""
+    return f"{source}_minute"
+
+
+def _means_table(source: Source) -> str:
+    specs = {spec.name: spec for spec in (*source.numbers, *source.steady)}
+    columns = [
+        "  entity INTEGER NOT NULL -- entity.id",
+        "  start_ns INTEGER NOT NULL -- a whole UTC minute; an interval counts where it starts",
+        "  seconds REAL NOT NULL -- of the minute, with a reading of this entity",
+    ]
+    for name in ROLLED[source.name]:
+        unit = specs[name].unit.replace("_per_second", "/s")
+        per_second = "/s" if specs[name].kind == "amount" else ""
+        columns.append(f"  {quoted(name)} REAL -- {unit}{per_second}, mean over the minute: {specs[name].help}")
+    return _table(means_table(source.name), [*columns, "  PRIMARY KEY (entity, start_ns)"], without_rowid=True)
 
 
 def stored_as(spec: FieldSpec) -> str:

@@ -9,10 +9,9 @@ from collectors.model import Phase
 from collectors.phase.label import phase_seconds
 from collectors.replay_parts import Part, Parts
 from collectors.store_read import FileReader, PhaseRow
-from collectors.store_schema import PHASES
+from collectors.store_schema import MINUTE, PHASES
 
 _NANO = 1_000_000_000
-_MINUTE = 60 * _NANO
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +85,14 @@ def strip(
     the labels. `missing` gives the phase of an interval whose label is not stored.
     """
     sums = _Columns(from_ns, to_ns, columns)
-    is_coarse = to_ns - from_ns >= columns * _MINUTE
+    is_coarse = to_ns - from_ns >= columns * MINUTE
 
     def draw(part: Part, reader: FileReader) -> None:
-        begin = from_ns - max(_MINUTE, round(part.interval_seconds * _NANO))
+        begin = from_ns - max(MINUTE, round(part.interval_seconds * _NANO))
         through = reader.find.rolled_through() if is_coarse else None
         if through is not None:
             for start, seconds in reader.find.minutes(entity, begin, min(to_ns, through)):
-                sums.add(max(start, part.extent.start), min(start + _MINUTE, part.extent.end), seconds)
+                sums.add(max(start, part.extent.start), min(start + MINUTE, part.extent.end), seconds)
             begin = max(begin, through)
         for row in reader.phases(entity, begin, to_ns):
             phase = row.phase or missing(part, row)

@@ -17,9 +17,9 @@ from collectors.model import RULE_VERSION, Tick
 from collectors.phase.label import Labeller, phase_seconds
 from collectors.replay import Recording
 from collectors.store import file_name
+from collectors.store_schema import MINUTE
 from exporters.recording_file import Origin, RecordingFile
 from exporters.redact import Redactor
-from exporters.rollups import MINUTE
 
 
 class SeveralRuns(Exception):

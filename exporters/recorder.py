@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from collectors.model import Interval, Label, Tick
+from collectors.store_schema import MINUTE
 from collectors.text import clean
 from collectors.timezone import local_zone_name
 from exporters.recording_directory import Limits, RecordingDirectory, is_curable, why_not
 from exporters.recording_file import Origin
 from exporters.retention import AlreadyRecording
-from exporters.rollups import MINUTE
 
 __all__ = ["AlreadyRecording", "Recorder"]
 

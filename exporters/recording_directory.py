@@ -13,10 +13,10 @@ from typing import Any
 from collectors.model import Interval, Label, Tick
 from collectors.phase.label import phase_seconds
 from collectors.store import RecordingError, file_name
+from collectors.store_schema import MINUTE
 from collectors.text import clean
 from exporters.recording_file import Origin, RecordingFile, Run
 from exporters.retention import DirectoryLock, free_bytes, sweep, tidy
-from exporters.rollups import MINUTE
 
 MIN_BYTE_CAP = 2**20
 _DAY = 24 * 60 * MINUTE

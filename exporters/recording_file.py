@@ -12,7 +12,10 @@ from typing import Any
 
 from collectors.model import HOST, RULE_VERSION, Interval, Label, PhaseLabel, Tick
 from collectors.store import create, leave_write_ahead_log, remove
+from collectors.store_schema import ROLLED, means_table
 from exporters.checkpoints import CheckpointWriter
+from exporters.minute_means import MinuteMeans
+from exporters.minute_means import Row as MeansRow
 from exporters.recording_rows import RowWriter, sound
 from exporters.rollups import PhaseSeconds, RollUps
 from exporters.rollups import Row as MinuteRow
@@ -28,6 +31,11 @@ _ADD_MINUTE = (
         )
     )
 )  # fmt: skip
+_ADD_MEANS = {
+    source: f"INSERT OR IGNORE INTO {means_table(source)} VALUES ({', '.join('?' * (3 + len(names)))})"
+    for source, names in ROLLED.items()
+}
+"""Where the clock stepped back into a minute that is there, that stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +91,7 @@ class RecordingFile:
         self.last_sequence: int | None = None
         self._run = run or Run()
         self._roll_ups = RollUps(phase_seconds)
+        self._means = MinuteMeans()
         self._connection = create(path, autocheckpoint_pages=autocheckpoint_pages)
         self._rows = RowWriter(self._connection)
         self._checkpoints = CheckpointWriter(self._connection)
@@ -141,6 +150,8 @@ class RecordingFile:
         self._roll_ups.interval(interval, self._run.previous_end)
         self._count(labels)
         self._put_minutes(self._roll_ups.complete())
+        self._means.interval(interval)
+        self._put_means(self._means.complete())
         if checkpoint is not None:
             self._checkpoints.put(checkpoint)
             self._run.checkpoint = checkpoint
@@ -196,6 +207,10 @@ class RecordingFile:
         for name, *rest in rows:
             self._connection.execute(_ADD_MINUTE, (self._rows.entity(name), *rest))
 
+    def _put_means(self, rows: Iterable[MeansRow]) -> None:
+        for source, name, row in rows:
+            self._connection.execute(_ADD_MEANS[source], (self._rows.entity(sound(name)), *row))
+
     @property
     def bytes(self) -> int:
         """Size on disk, with the log; 0 when somebody unlinked the file."""
@@ -211,6 +226,7 @@ class RecordingFile:
         """
         self._begin()
         self._put_minutes(self._roll_ups.rest())
+        self._put_means(self._means.rest())
         self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('complete', '1')")
         self._connection.execute("COMMIT")
         folded = leave_write_ahead_log(self._connection)

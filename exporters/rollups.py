@@ -6,10 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from collectors.model import Interval, Label, Phase
-from collectors.store_schema import PHASES
-
-MINUTE = 60_000_000_000
-"""Nanoseconds."""
+from collectors.store_schema import MINUTE, PHASES
 
 SETTLE_SECONDS = 30.0
 """Labels settle ten seconds after their interval's end; whatever comes later than this, plus two

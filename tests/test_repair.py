@@ -16,7 +16,7 @@ from dashboard.cli import main
 from exporters.repair import repair
 from tests.recording_support import Estimator, estimator, interval, recording_file, ticks
 
-LENGTH = 400
+LENGTH = 600
 
 
 @pytest.fixture(scope="module")
