@@ -114,7 +114,7 @@ def _network(scene: Scene, host: HostReading) -> Line:
 
 def _disk(scene: Scene, host: HostReading) -> Line | None:
     amounts = (host.disk_read_bytes, host.disk_write_bytes)
-    return None if amounts == (None, None) else _flow(scene, "disk", host, ("read", "write"), amounts)
+    return None if amounts == (None, None) else _flow(scene, "disk", host, ("rd", "wr"), amounts)
 
 
 def _power(scene: Scene) -> Line | None:
