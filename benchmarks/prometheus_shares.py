@@ -55,7 +55,8 @@ class Prometheus:
     """A server of ours, asked through its HTTP API."""
 
     def __init__(self, address: str) -> None:
-        self._client = httpx.Client(base_url=f"http://{address}", timeout=10.0, trust_env=False)
+        self.url = f"http://{address}"
+        self._client = httpx.Client(base_url=self.url, timeout=10.0, trust_env=False)
 
     def close(self) -> None:
         self._client.close()

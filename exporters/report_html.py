@@ -62,6 +62,7 @@ def _header(what: str, sources: Sequence[tuple[str, Source]], style: Style) -> s
             f'<br><span class="small">{escape(source.path)}</span></p><ul class="machines">'
             + "".join(f"<li>{escape(machine)}</li>" for machine in source.machines)
             + "</ul>"
+            + "".join(f'<p class="small">{escape(note)}</p>' for note in source.notes)
         )
     return "".join(parts) + "</header>"
 

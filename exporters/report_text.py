@@ -68,8 +68,8 @@ class _Text:
             f" ({source.time_zone}), {seconds(source.seconds)} in {source.intervals} intervals"
         )
         yield from self._wrapped(told, "  ", "    ")
-        for machine in source.machines:
-            yield from self._wrapped(machine, "  ", "    ")
+        for line in (*source.machines, *source.notes):
+            yield from self._wrapped(line, "  ", "    ")
 
     def _settings(self, settings: Sequence[tuple[str, str]]) -> Iterator[str]:
         yield ""

@@ -54,9 +54,9 @@ LABELS: tuple[tuple[PhaseLabel, float | None, float], ...] = (
 )  # fmt: skip
 
 
-def labelled(number: int, model: str = "m", slow: float = 1.0) -> Tick:
-    """A second of two GPUs and an engine whose every figure is known."""
-    name, share, busy = LABELS[number // 10 % len(LABELS)]
+def labelled(number: int, model: str = "m", slow: float = 1.0, turn: int = 10) -> Tick:
+    """A second of two GPUs and an engine whose every figure is known; what it does changes every `turn` seconds."""
+    name, share, busy = LABELS[number // turn % len(LABELS)]
     phase = Phase(name, True, share, busy, None if share is None else 0.02, "high", ("engine-seconds",))
     spent = phase_seconds(phase, 1.0)
     joules = spent["prefill"] * PREFILL_WATTS + spent["decode"] * DECODE_WATTS

@@ -237,7 +237,8 @@ class _Reader:
             f"From a Prometheus: {count} steps of {duration(scope.step)}, scraped every {duration(scope.scrape)};"
             f" {percent(min(1.0, counted / of))} of the{' node' * bool(read.nodes)} time was counted."
         )
-        yield "What an exporter does not tell is missing: " + "; ".join(ABSENT.values()) + "."
+        told = ", ".join(why.partition(" are not ")[0].partition(" is not ")[0] for why in ABSENT.values())
+        yield f"Not exported, and so missing here: {told}."
         if scope.is_fleet:
             yield "GPUs are told by product, engines by model and role; --node tells one node by itself."
         for warning in self._warnings:

@@ -192,7 +192,8 @@ def nodes_seen(target: Target) -> str:
 
 
 def scrapes(target: Target, window: float) -> str:
-    return f"max(count_over_time({target.series(SETTLED)}[{_seconds(window)}]))"
+    """Samples within so many seconds; a sample at both ends would be one too many."""
+    return f"max(count_over_time({target.series(SETTLED)}[{_seconds(window - 0.001)}]))"
 
 
 def lag(target: Target) -> str:

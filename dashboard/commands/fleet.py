@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dashboard.commands.common import CommandFailed, UsageError, config_argument, configuration
+from dashboard.commands.prometheus import client_of, credentials_of, prometheus_arguments
 from dashboard.commands.screen import run_app, screen_arguments, terminal_needed, ways
 
 if TYPE_CHECKING:
-    from collectors.engine.credentials import Credentials
     from collectors.fleet.watch import FleetSource
     from dashboard.config import Fleet, Loaded
     from dashboard.fleet_app import OpenNode
@@ -23,13 +23,7 @@ _ACCESS = ("token_file", "token_env", "header_file", "ca_file", "insecure")
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("nodes", metavar="HOST:PORT", nargs="*", help="exporters to read directly, 64 at most")
     parser.add_argument("--targets", metavar="FILE", type=Path, help="exporters from a file_sd file (JSON or YAML)")
-    parser.add_argument("--prometheus", metavar="URL", help="the Prometheus to ask, or what speaks its API")
-    parser.add_argument("--match", metavar="MATCHERS", help="""the nodes' series there, 'job="phasetop"' by default""")
-    parser.add_argument("--token-file", metavar="FILE", help="file with the bearer token it, or each exporter, wants")
-    parser.add_argument("--token-env", metavar="NAME", help="environment variable with that token")
-    parser.add_argument("--header-file", metavar="FILE", help="file of `Name: value` lines to send along")
-    parser.add_argument("--ca-file", metavar="FILE", help="authorities that may have signed its certificate (PEM)")
-    parser.add_argument("--insecure", action="store_true", help="do not verify its certificate")
+    prometheus_arguments(parser)
     parser.add_argument("--price", metavar="N", help="what an hour of one GPU costs, in any currency")
     parser.add_argument("--refresh", metavar="10s", help="from one look to the next, 1s to 10m")
     screen_arguments(parser)
@@ -82,46 +76,27 @@ def _for_exporters(loaded: Loaded) -> Fleet:
     return replace(fleet, **{name: getattr(usual, name) for name in servers})
 
 
-def _credentials(fleet: Fleet, userinfo: str | None = None) -> Credentials:
-    from collectors.engine.credentials import Credentials
-
-    return Credentials(
-        userinfo=userinfo, token_variable=fleet.token_env, token_file=fleet.token_file, header_file=fleet.header_file
-    )  # fmt: skip
-
-
 def _prometheus(fleet: Fleet) -> tuple[FleetSource, str, OpenNode]:
     from collectors.fleet.past import NodePast
     from collectors.fleet.prometheus import PrometheusFleet
     from collectors.fleet.queries import Target
-    from collectors.promql import PromClient
     from collectors.timezone import local_zone_name, zone_of
     from dashboard.replay_feed import ReplayFeed
 
-    url = fleet.prometheus
-    assert url is not None
-    credentials = _credentials(fleet, getattr(url, "userinfo", None))
-
-    def client(timeout: float) -> PromClient:
-        return PromClient(
-            str(url), headers=credentials, verify=fleet.ca_file or not fleet.insecure, timeout=timeout,
-            lookback=fleet.lookback,
-        )  # fmt: skip
-
     target = Target(fleet.match, fleet.node_labels)
-    source = PrometheusFleet(client(fleet.timeout), target)
+    source = PrometheusFleet(client_of(fleet, fleet.timeout), target)
 
     def open_node(name: str, at: float | None) -> ReplayFeed:
         past = NodePast(
-            client(fleet.timeout), target, source.key_of(name), name=name, step=source.scrape_interval,
+            client_of(fleet, fleet.timeout), target, source.key_of(name), name=name, step=source.scrape_interval,
             zone=zone_of(local_zone_name()), at=at or time.time(),
         )  # fmt: skip
-        feed = ReplayFeed(past, at=None if at is None else round(at * 1e9), origin=f"from {url}")
+        feed = ReplayFeed(past, at=None if at is None else round(at * 1e9), origin=f"from {fleet.prometheus}")
         if at is None:
             feed.to_end()
         return feed
 
-    return source, str(url), open_node
+    return source, str(fleet.prometheus), open_node
 
 
 def _direct(nodes: list[str], targets: Path | None, fleet: Fleet) -> tuple[FleetSource, str, OpenNode]:
@@ -143,7 +118,7 @@ def _direct(nodes: list[str], targets: Path | None, fleet: Fleet) -> tuple[Fleet
             f"{len(unique)} exporters: from 1 to {DirectFleet.MOST} are read directly; a Prometheus is for more"
         )
     source = DirectFleet(
-        unique, interval=fleet.refresh, timeout=fleet.timeout, headers=_credentials(fleet),
+        unique, interval=fleet.refresh, timeout=fleet.timeout, headers=credentials_of(fleet),
         verify=fleet.ca_file or not fleet.insecure,
     )  # fmt: skip
     where = f"{len(unique)} exporter{'s' if len(unique) > 1 else ''}, read directly"

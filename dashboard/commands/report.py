@@ -1,4 +1,4 @@
-"""`phasetop report PATH`: what a recording says, as text, JSON or one page."""
+"""`phasetop report PATH`: what a recording, or what exporters told a Prometheus, says: text, JSON or one page."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dashboard.commands.common import CommandFailed, UsageError, config_argument, configuration, moment, narrate
+from dashboard.commands.prometheus import prometheus_arguments, span_of, study_of
 
 if TYPE_CHECKING:
     from collectors.analysis.figures import Report
     from collectors.analysis.settings import Settings
     from collectors.replay import Recording
-    from dashboard.config import Config
+    from dashboard.config import Config, Fleet
 
 FORMATS = ("text", "json", "html")
 _MOMENT = '"10m ago", 03:12, 2026-05-01T03:12 or seconds since 1970'
@@ -25,10 +26,16 @@ WIDTH = 100
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", metavar="PATH", help="a recording: a file or a directory; demo:NAME for one that ships")
+    parser.add_argument(
+        "path", metavar="PATH", nargs="?", help="a recording: a file or a directory; demo:NAME for one that ships"
+    )
+    prometheus_arguments(parser)
+    parser.add_argument("--node", metavar="NAME", help="there, one node as `phasetop fleet` names it; else all of them")
     parser.add_argument("--format", choices=FORMATS, default="text", help="html: one page that needs no network")
-    parser.add_argument("--from", dest="start", metavar="T", help=f"first moment: {_MOMENT}")
-    parser.add_argument("--to", dest="end", metavar="T", help="moment to stop before")
+    parser.add_argument(
+        "--from", dest="start", metavar="T", help=f"first moment: {_MOMENT}; an hour before the last of a Prometheus"
+    )
+    parser.add_argument("--to", dest="end", metavar="T", help="moment to stop before; now of a Prometheus")
     parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="write there instead of to standard output")
     config_argument(parser)
 
@@ -36,7 +43,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from collectors.store import RecordingError
 
-    settings = settings_of(configuration(args).config)
+    config = configuration(args).config
+    settings = settings_of(config)
+    if args.path is None:
+        write(rendered(_asked(args, config.fleet, settings), args.format), args.output)
+        return 0
+    if args.prometheus or args.node:
+        raise UsageError("a recording and --prometheus (or --node) exclude one another")
     try:
         with ExitStack() as closing:
             made = _made(args, opened(args.path, closing), settings)
@@ -45,6 +58,21 @@ def run(args: argparse.Namespace) -> int:
         raise CommandFailed(str(error)) from None
     write(rendered(made, args.format), args.output)
     return 0
+
+
+def _asked(args: argparse.Namespace, fleet: Fleet, settings: Settings) -> Report:
+    """The report on what exporters told a Prometheus."""
+    from collectors.analysis.report import report_of
+    from dashboard.commands.progress import Bar
+
+    if fleet.prometheus is None:
+        raise UsageError("name a recording, or a Prometheus (--prometheus URL, or prometheus in [fleet])")
+    span = span_of(args.start, args.end, ("--from", "--to"))
+    bar = Bar("report", *(round(one * 1e9) for one in span))
+    try:
+        return report_of(study_of(fleet, args.node, span, settings, bar.see))
+    finally:
+        bar.clear()
 
 
 def opened(told: str, closing: ExitStack) -> Recording:
