@@ -154,9 +154,9 @@ class PromClient:
             result = _listed(data, "vector")
         samples = []
         for one in result:
-            value = _number(one.get("value")) if isinstance(one, dict) else None
+            value = _value(one)
             if value is not None:
-                samples.append((self._labels(one), value[1]))
+                samples.append((self._labels(one), value))
         return Vector(tuple(samples), warnings, took, _samples_read(data))
 
     def query_range(
@@ -364,6 +364,16 @@ class _Cleaned(dict[str, str]):
             self.clear()
         found = self[text] = clean(str(text), _LABEL_LIMIT)
         return found
+
+
+def _value(one: Any) -> float | None:
+    """The number of a series at one moment; as `_number`, without its moment: a look is tens of thousands of these."""
+    try:
+        _, text = one["value"]
+        value = float(text)
+    except (TypeError, ValueError, KeyError, IndexError):
+        return None
+    return value if math.isfinite(value) else None
 
 
 def _number(pair: object) -> tuple[float, float] | None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from collectors.fleet.heat import step_for
-from collectors.fleet.model import Node
+from collectors.fleet.model import QUANTILES, USUAL_QUANTILE, Node
 from collectors.fleet.tables import natural
-from collectors.fleet.totals import Totals, combined, totals_of
+from collectors.fleet.totals import Balance, Totals, balances, combined, totals_of
 from collectors.fleet.watch import FleetState, Wanted, zoomed
 
 _UNWELL = {"down": 4, "gone": 3, "stale": 2, "degraded": 1, "ok": 0}
@@ -81,13 +81,15 @@ class FleetBoard:
     """The moment looked at, seconds since 1970; None is now."""
     step: float = 0.0
     columns: int = 0
+    quantile: float = USUAL_QUANTILE
+    """Of latencies: the one that is wanted."""
     scrape_interval: float = 15.0
     has_past: bool = True
     refresh: float = 10.0
     """Seconds from one look to the next."""
     page: int = 10
     _rows: tuple[object, list[Row]] | None = None
-    _totals: tuple[object, Totals] | None = None
+    _totals: tuple[object, Totals, tuple[Balance, ...]] | None = None
 
     def take(self, state: FleetState) -> None:
         """Something new is known."""
@@ -101,15 +103,17 @@ class FleetBoard:
     def sorted_by(self) -> Order:
         return ORDERS[self.order]
 
-    def totals(self) -> Totals:
-        key = (id(self.state.snapshot), self.searched)
+    def totals(self) -> tuple[Totals, tuple[Balance, ...]]:
+        """Of the nodes that are listed, and the balances of their disaggregated deployments."""
+        key = (self.state.snapshot, self.searched)
         if self._totals is None or self._totals[0] != key:
-            self._totals = (key, totals_of(self._found(), self.price))
-        return self._totals[1]
+            found = self._found()
+            self._totals = (key, totals_of(found, self.price), balances(found))
+        return self._totals[1:]
 
     def rows(self) -> list[Row]:
         """Made anew when something changed, and not at every frame."""
-        key = (id(self.state.snapshot), self.order, self.reverse, self.group, self.searched)
+        key = (self.state.snapshot, self.order, self.reverse, self.group, self.searched)
         if self._rows is None or self._rows[0] != key:
             self._rows = (key, self._listed())
         return self._rows[1]
@@ -191,6 +195,9 @@ class FleetBoard:
         first = min(max(0, self.index() - count // 2), len(rows) - count)
         return max(0, first), count
 
+    def quantile_next(self) -> None:
+        self.quantile = QUANTILES[(QUANTILES.index(self.quantile) + 1) % len(QUANTILES)]
+
     # Time.
 
     @property
@@ -202,7 +209,7 @@ class FleetBoard:
         return max(self.step, self.usual_step)
 
     def wanted(self) -> Wanted:
-        return Wanted(self.at, self.step, self.columns)
+        return Wanted(self.at, self.step, self.columns, self.quantile)
 
     def zoom(self, direction: int) -> None:
         self.step = 0.0 if not direction else zoomed(self.column_step, direction, self.usual_step)

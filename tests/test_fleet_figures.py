@@ -218,17 +218,21 @@ def test_answers_become_nodes_and_a_target_that_is_gone_stays_a_while() -> None:
     vector = Vector(
         (
             ({**labels, "figure": "up"}, 1.0), ({"instance": "node-2:19417", "figure": "up"}, 0.0),
-            ({**labels, "figure": "phase", "phase": "decode"}, 0.75), ({**labels, "figure": "sm"}, 0.5),
-            ({**labels, "figure": "gpus", "state": "ok"}, 7.0), ({**labels, "figure": "gpus", "state": "lost"}, 1.0),
-            ({**labels, "figure": "phase", "phase": "idle"}, 0.25),
+            ({**labels, "figure": "gpu_phase", "phase": "decode"}, 0.75), ({**labels, "figure": "sm"}, 0.5),
+            ({**labels, "figure": "gpus", "state": "lost"}, 1.0),
+            ({**labels, "figure": "gpu_phase", "phase": "idle"}, 0.25),
+            ({**labels, "figure": "host_phase", "phase": "prefill"}, 1.0),
             ({"instance": "node-2:19417", "figure": "sm"}, 0.5),
         )
     )  # fmt: skip
-    told = [({"figure": "engine", **labels, "model": "llama", "role": "both"}, 1.0)]
+    told = [
+        ({"figure": "engine", **labels, "model": "llama", "role": "both"}, 1.0),
+        ({"figure": "gpus", **labels}, 8.0),
+    ]
     known = identities(told, [({**labels, "pool": "a"}, 1.0)], target)
     one, two, three = nodes_of(numbers_of(vector, target), known, {"node-1": 100.0, "node-3": 50.0}, 100.0)
     assert (one.name, one.health, one.gpus, one.gpus_lost) == ("node-1", "degraded", 8, 1)
-    assert one.phases == (0, 0.75, 0.25, 0, 0)
+    assert one.phases == (0, 0.75, 0.25, 0, 0), "its GPUs' time, where they tell it"
     assert (one.models, one.labels) == (("llama",), {"pool": "a"})
     assert (two.health, two.sm) == ("down", None), "what a rate over minutes still shows of a dead node is its past"
     assert (three.name, three.health) == ("node-3", "gone")

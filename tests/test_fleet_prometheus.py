@@ -27,6 +27,7 @@ class FakeFleet:
         self.nodes = nodes
         self.down = 0
         self.has_rules = has_rules
+        self.without_gpus = 0
 
     def __call__(self, asked: Asked) -> Answer:
         query = asked["query"]
@@ -47,6 +48,10 @@ class FakeFleet:
                 samples.append(({**name, "figure": "up"}, 0.0 if n < self.down else 1.0))
             if '"sm"' in query:
                 samples.append(({**name, "figure": "sm"}, 0.5))
+            if '"gpu_phase"' in query and n >= self.without_gpus:
+                samples.append(({**name, "figure": "gpu_phase", "phase": "decode"}, 0.5))
+            if '"host_phase"' in query:
+                samples.append(({**name, "figure": "host_phase", "phase": "prefill"}, 0.5))
         return vector(samples)
 
 
@@ -70,6 +75,53 @@ def test_a_look_needs_ten_queries_at_first_and_six_afterwards() -> None:
     assert second.nodes[0].sm == 0.5
     assert second.nodes[0].labels == {"pool": "a"}
     assert fleet.scrape_interval == 15.0
+
+
+def test_machines_are_asked_for_their_time_only_where_no_gpu_tells_it() -> None:
+    answers = FakeFleet()
+    with prom_server(answers) as server:
+        fleet = fleet_of(server)
+        fleet.look()
+        answers.without_gpus = 1
+        first, second = fleet.look(), fleet.look()
+        answers.without_gpus = 0
+        third, fourth = fleet.look(), fleet.look()
+        fleet.close()
+    assert [one.queries for one in (first, second, third, fourth)] == [7, 7, 7, 6]
+    assert [one.nodes[0].phases for one in (second, fourth)] == [(1, 0, 0, 0, 0), (0, 1, 0, 0, 0)]
+    assert second.nodes[1].phases == (0, 1, 0, 0, 0)
+
+
+def test_who_a_node_is_that_came_since_is_asked_at_once() -> None:
+    answers = FakeFleet()
+    with prom_server(answers) as server:
+        fleet = fleet_of(server)
+        fleet.look()
+        answers.nodes += 1
+        seen, known, usual = fleet.look(), fleet.look(), fleet.look()
+        fleet.close()
+    assert (seen.nodes[-1].name, seen.nodes[-1].labels) == ("n4", {})
+    assert known.nodes[-1].labels == {"pool": "a"}
+    assert [one.queries for one in (seen, known, usual)] == [6, 9, 6]
+
+
+def test_latencies_are_of_the_quantile_that_is_wanted_and_of_no_other() -> None:
+    answers = FakeFleet()
+
+    def answer(asked: Asked) -> Answer:
+        query = asked["query"]
+        if '"ttft"' not in query:
+            return answers(asked)
+        if "0.99" in query:
+            return Answer(status=422, document={"status": "error", "error": "no"})
+        return vector([({"instance": "n0", "figure": "ttft"}, 0.5 if "(0.5" in query else 0.95)])
+
+    with prom_server(answer) as server:
+        fleet = fleet_of(server)
+        seen = [fleet.look(None, quantile) for quantile in (0.95, 0.5, 0.99)]
+        fleet.close()
+    assert [one.nodes[0].ttft for one in seen] == [0.95, 0.5, None]
+    assert [one.quantile for one in seen] == [0.95, 0.5, 0.99]
 
 
 def test_rules_that_the_server_has_are_used_with_a_longer_look_back() -> None:

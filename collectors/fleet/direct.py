@@ -20,7 +20,7 @@ from collectors.engine.page import PageMemo, Series, read_page
 from collectors.engine.scrape import Fetcher, Page, PageProblem
 from collectors.engine.scrape_problems import Settings
 from collectors.fleet.heat import HeatMap, Span, packed
-from collectors.fleet.model import PHASES, Node, Shares, Snapshot, health_of
+from collectors.fleet.model import PHASES, USUAL_QUANTILE, Node, Shares, Snapshot, health_of
 from collectors.fleet.moments import WANTED, Moment, Place, place_of, tick_of
 from collectors.fleet.tables import natural
 from collectors.histogram import Histogram, merge
@@ -86,7 +86,7 @@ class DirectFleet:
         }
         self._is_started = False
 
-    def look(self, at: float | None = None) -> Snapshot:
+    def look(self, at: float | None = None, quantile: float = USUAL_QUANTILE) -> Snapshot:
         """What the newest pages say. It waits a little for pages on their way, and never for a slow one."""
         if at is not None:
             raise PromProblem("query", "exporters tell of now alone; a Prometheus keeps what was")
@@ -98,9 +98,11 @@ class DirectFleet:
         deadline = started + min(2.0, self.scrape_interval * _PATIENCE)
         while self._monotonic() < deadline and any(reader.is_new for reader in self._readers.values()):
             time.sleep(0.02)
-        nodes = sorted((reader.node() for reader in self._readers.values()), key=lambda node: natural(node.name))
-        return Snapshot(at=self._wall(), nodes=tuple(nodes), took=self._monotonic() - started,
-                        problems=_unread(self._readers.values()))  # fmt: skip
+        nodes = [reader.node(quantile) for reader in self._readers.values()]
+        return Snapshot(
+            at=self._wall(), nodes=tuple(sorted(nodes, key=lambda node: natural(node.name))),
+            took=self._monotonic() - started, problems=_unread(self._readers.values()), quantile=quantile,
+        )  # fmt: skip
 
     def heat(self, heat: HeatMap, span: Span) -> None:
         for index in range(span.first, span.last + 1):
@@ -230,8 +232,8 @@ class _Reader:
         return tick_of(before[2], now[2], sequence=sequence, start=end - round(seconds * _NANO), end=end,
                        seconds=seconds, name=self.name)  # fmt: skip
 
-    def node(self) -> Node:
-        """The node's row: rates over the last minute."""
+    def node(self, quantile: float = USUAL_QUANTILE) -> Node:
+        """The node's row: rates over the last minute, latencies of that quantile."""
         with self._lock:
             moments = list(self._moments)
         if not moments or self._monotonic() - moments[-1][0] > _STALE_LOOKS * self._interval + 1:
@@ -241,7 +243,8 @@ class _Reader:
             return Node(name=self.name, labels=self._labels)
         tick = self._tick(moments[0], moments[-1], 0)
         settled = self._settled
-        return node_of(tick, self.name, self._labels, None if settled is None else self._wall() - settled)
+        age = None if settled is None else self._wall() - settled
+        return node_of(tick, self.name, self._labels, age, quantile)
 
     def shares_between(self, start: float, end: float) -> Shares | None:
         """Shares of the machine's settled time between two moments (wall seconds); None where nothing was read."""
@@ -291,8 +294,10 @@ class NodeFeed:
         return [SourceStatus(self._reader.name, "down", problem)] if problem is not None else []
 
 
-def node_of(tick: Tick, name: str, labels: Mapping[str, str], settled_age: float | None) -> Node:
-    """One interval as a row of the fleet."""
+def node_of(
+    tick: Tick, name: str, labels: Mapping[str, str], settled_age: float | None, quantile: float = USUAL_QUANTILE
+) -> Node:
+    """One interval as a row of the fleet, with latencies of that quantile."""
     interval = tick.interval
     gpus = [gpu for gpu in interval.gpus.values() if not gpu.instances]
     engines = [engine for engine in interval.engines.values() if engine.role != "router"]
@@ -317,7 +322,8 @@ def node_of(tick: Tick, name: str, labels: Mapping[str, str], settled_age: float
         running=_sum(engine.requests_running for engine in engines),
         waiting=_sum(engine.requests_waiting for engine in engines),
         kv_cache=max((kv for engine in engines if (kv := engine.kv_cache_usage_ratio) is not None), default=None),
-        ttft=_p95(engine.ttft for engine in engines), tpot=_p95(engine.tpot for engine in engines),
+        ttft=_latency((engine.ttft for engine in engines), quantile),
+        tpot=_latency((engine.tpot for engine in engines), quantile),
         models=_words(engine.model for engine in engines), roles=_words(engine.role for engine in engines),
         engine_names=_words(engine.engine for engine in engines), gpu_names=_words(gpu.name for gpu in gpus),
     )  # fmt: skip
@@ -346,9 +352,9 @@ def _rate(engines: Iterable[object], name: str) -> float | None:
     )
 
 
-def _p95(found: Iterable[Histogram | None]) -> float | None:
+def _latency(found: Iterable[Histogram | None], quantile: float) -> float | None:
     together = merge(one for one in found if one is not None)
-    return None if together is None else together.quantile(0.95)
+    return None if together is None else together.quantile(quantile)
 
 
 def _words(found: Iterable[str | None]) -> tuple[str, ...]:

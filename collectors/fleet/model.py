@@ -15,6 +15,10 @@ down: not scraped; gone: not among the targets any more."""
 STALE_SECONDS = 120.0
 """A settled interval older than this, with the page still served, means that nothing is measured."""
 
+QUANTILES = (0.5, 0.95, 0.99)
+"""Of latencies: those that the recording rules hold."""
+USUAL_QUANTILE = 0.95
+
 Shares = tuple[float, float, float, float, float]
 """Parts of the time in the order of PHASES; they add up to 1."""
 
@@ -24,9 +28,9 @@ class Node:
     """One node's figures. What is not known is None; a node that is down has none but its name and labels.
 
     `phases` are shares of its GPUs' time, of the machine's where no GPU is read. Rates are per
-    second; `ttft` and `tpot` are 95th percentiles in seconds; `clock` is the mean SM clock as a share
-    of the highest; `bottlenecks` are shares of time; `settled_age` is how many seconds ago the last
-    interval settled. `kv_cache` is the fullest of its engines.
+    second; `ttft` and `tpot` are in seconds, of the quantile that the snapshot tells; `clock` is the
+    mean SM clock as a share of the highest; `bottlenecks` are shares of time; `settled_age` is how many
+    seconds ago the last interval settled. `kv_cache` is the fullest of its engines.
     """
 
     name: str
@@ -102,6 +106,8 @@ class Snapshot:
     queries: int = 0
     samples_read: int | None = None
     uses_rules: bool = False
+    quantile: float = USUAL_QUANTILE
+    """Of `ttft` and `tpot`."""
 
 
 def health_of(up: float | None, settled_age: float | None, gpus_lost: int, engines_down: int) -> Health:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from collectors.fleet.model import Node
+from collectors.fleet.model import USUAL_QUANTILE, Node
 from collectors.fleet.totals import replicas
 from collectors.median import median
 
@@ -47,6 +47,7 @@ class _Measure:
     shown: Callable[[float], str]
     relative: bool = False
     bad: Literal["high", "low", "both"] = "both"
+    is_latency: bool = False
 
 
 def _percent(value: float) -> str:
@@ -59,19 +60,20 @@ def _milliseconds(value: float) -> str:
 
 _MEASURES = (
     _Measure("SM clock of its highest", lambda node: node.clock, 0.05, _percent, bad="low"),
-    _Measure("TPOT p95", lambda node: node.tpot, 0.25, _milliseconds, relative=True, bad="high"),
+    _Measure("TPOT", lambda node: node.tpot, 0.25, _milliseconds, relative=True, bad="high", is_latency=True),
     _Measure("host-bound time", lambda node: node.host_bound, 0.15, _percent, bad="high"),
     _Measure("prefill share", lambda node: node.prefill_share, 0.15, _percent),
     _Measure("busy time", lambda node: node.busy, 0.25, _percent),
 )
 
 
-def findings(nodes: Sequence[Node]) -> tuple[Finding, ...]:
-    """All that stands out, the worst first."""
+def findings(nodes: Sequence[Node], quantile: float = USUAL_QUANTILE) -> tuple[Finding, ...]:
+    """All that stands out, the worst first. `quantile` is that of the nodes' latencies."""
     found = [*_unwell(nodes), *_uneven(nodes)]
     for peers in _peers(nodes).values():
         for measure in _MEASURES:
-            found += _apart(peers, measure)
+            name = f"{measure.name} p{quantile * 100:.0f}" if measure.is_latency else measure.name
+            found += _apart(peers, measure, name)
     return tuple(sorted(found, key=lambda one: (one.weight != "critical", -one.score)))
 
 
@@ -117,7 +119,7 @@ def _peers(nodes: Iterable[Node]) -> dict[tuple[str, str, tuple[str, ...]], list
     return found
 
 
-def _apart(peers: Sequence[Node], measure: _Measure) -> list[Finding]:
+def _apart(peers: Sequence[Node], measure: _Measure, name: str) -> list[Finding]:
     known = [(node, value) for node in peers if (value := measure.value(node)) is not None]
     if len(known) <= _FEWEST_PEERS:
         return []
@@ -132,7 +134,7 @@ def _apart(peers: Sequence[Node], measure: _Measure) -> list[Finding]:
             continue
         if abs(difference) > limit > 0:
             text = (
-                f"{node.name}: {measure.name} {measure.shown(value)}, "
+                f"{node.name}: {name} {measure.shown(value)}, "
                 f"its {len(known) - 1} peers {measure.shown(middle)} (median)"
             )  # fmt: skip
             found.append(Finding(node.name, text, "warning", abs(difference) / limit))

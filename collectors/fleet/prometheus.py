@@ -7,26 +7,27 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
 from collectors.fleet import queries
 from collectors.fleet.heat import HeatMap, Span
-from collectors.fleet.model import Snapshot
+from collectors.fleet.model import USUAL_QUANTILE, Snapshot
 from collectors.fleet.queries import (
     RULE_WINDOW,
     Figure,
     Target,
     groups,
     identity,
+    machine_phases,
     query_of,
     rules_present,
     scrapes_in_window,
     target_labels,
 )
-from collectors.fleet.tables import Identity, Numbers, identities, node_name, nodes_of, numbers_of
+from collectors.fleet.tables import KNOWN_FOR, Identity, Numbers, identities, node_name, nodes_of, numbers_of
 from collectors.promql import IN_FLIGHT, PromClient, PromProblem, Vector
 
 _SELDOM = 60.0
@@ -35,7 +36,7 @@ _RULES_AGAIN = 300.0
 _RULE_LOOKBACK = 150.0
 """Rules are evaluated once a minute where nobody says otherwise: their samples may be so old."""
 _USUAL_SCRAPE = 15.0
-
+_MACHINES = "phases of machines"
 
 T = TypeVar("T")
 
@@ -62,12 +63,13 @@ class PrometheusFleet:
         self.client = client
         self.target = target
         self._wall = wall
-        self._groups = groups(target)
         self._pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="promql")
         self._kept: dict[str, _Kept] = {}
         self._identities: dict[str, Identity] = {}
         self._identified = self._rules_asked = -math.inf
         self._rules: frozenset[str] = frozenset()
+        self._quantile = USUAL_QUANTILE
+        self._asks_machines = False
         self._last_seen: dict[str, float] = {}
         self.scrape_interval = _USUAL_SCRAPE
         """Seconds between two scrapes, as seen."""
@@ -100,22 +102,26 @@ class PrometheusFleet:
         self.client.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def look(self, at: float | None = None) -> Snapshot:
-        """The fleet now, or at a moment (seconds since 1970).
+    def look(self, at: float | None = None, quantile: float = USUAL_QUANTILE) -> Snapshot:
+        """The fleet now, or at a moment (seconds since 1970), with latencies of a quantile.
 
         Raises PromProblem when nothing could be had and nothing is known from before, or, of a moment
         in the past, when anything could not be had.
         """
         began, asked = time.monotonic(), self.client.queries
         problems: list[str] = []
-        self._learn(at, problems)
-        answers, failed = self._asked(at)
+        self._find_rules(at, problems)
+        nodes = self._nodes_asked(at)
+        answers, failed = self._asked(at, quantile)
+        self._learn(nodes, at, problems)
         read = [answer.samples_read for answer in answers.values()]
         warnings = tuple(dict.fromkeys(line for answer in answers.values() for line in answer.warnings))
         now = self._wall()
-        kept = self._kept if at is None else {}
+        kept = self._kept_for(quantile) if at is None else {}
         for name, answer in answers.items():
             kept[name] = _Kept(answer.numbers, now)
+        if not self._asks_machines:
+            kept.pop(_MACHINES, None)
         if failed and (at is not None or "health" not in kept):
             raise next(iter(failed.values()))
         problems += _told(failed, kept, now)
@@ -123,8 +129,7 @@ class PrometheusFleet:
         for one in kept.values():
             numbers.update(one.numbers)
         if at is None and "health" in answers:
-            for name in numbers.get("up", {}).get("", {}):
-                self._last_seen[name] = now
+            self._seen(numbers.get("up", {}).get("", {}), now)
         known = self._last_seen if at is None else {}
         return Snapshot(
             at=(kept["health"].at if at is None else at),
@@ -135,11 +140,37 @@ class PrometheusFleet:
             queries=self.client.queries - asked,
             samples_read=sum(one or 0 for one in read) if any(one is not None for one in read) else None,
             uses_rules=bool(self._rules),
+            quantile=quantile,
         )
 
-    def _asked(self, at: float | None) -> tuple[dict[str, _Answer], dict[str, PromProblem]]:
-        waiting = {name: self._pool.submit(self._one, figures, at) for name, figures in self._groups.items()}
-        return _gathered(waiting)
+    def _kept_for(self, quantile: float) -> dict[str, _Kept]:
+        """Another quantile's latencies are not this one's."""
+        if quantile != self._quantile:
+            self._quantile = quantile
+            self._kept.pop("latencies", None)
+        return self._kept
+
+    def _seen(self, names: Collection[str], now: float) -> None:
+        self._last_seen = {name: at for name, at in self._last_seen.items() if now - at < KNOWN_FOR}
+        for name in names:
+            self._last_seen[name] = now
+            if name not in self._identities:
+                self._identified = -math.inf  # a node that came since: who it is, is asked with the next look
+
+    def _asked(self, at: float | None, quantile: float) -> tuple[dict[str, _Answer], dict[str, PromProblem]]:
+        wanted = groups(self.target, quantile)
+        if self._asks_machines:
+            wanted[_MACHINES] = machine_phases(self.target)
+        answers, failed = _gathered({name: self._submitted(figures, at) for name, figures in wanted.items()})
+        is_lacking = _is_any_without_phases(answers)
+        if is_lacking and _MACHINES not in wanted:
+            more, not_had = _gathered({_MACHINES: self._submitted(machine_phases(self.target), at)})
+            answers, failed = answers | more, failed | not_had
+        self._asks_machines = is_lacking
+        return answers, failed
+
+    def _submitted(self, figures: Sequence[Figure], at: float | None) -> Future[_Answer]:
+        return self._pool.submit(self._one, figures, at)
 
     def _one(self, figures: Sequence[Figure], at: float | None) -> _Answer:
         """Rules are old by the time between two evaluations, so that a query which uses one looks back further."""
@@ -148,30 +179,51 @@ class PrometheusFleet:
         vector = self.client.query(query_of(figures, self.target, rules), at=at, lookback=lookback)
         return _Answer(numbers_of(vector, self.target), vector.warnings, vector.samples_read)
 
-    def _learn(self, at: float | None, problems: list[str]) -> None:
-        """What changes seldom: which rules there are, what the nodes are, how often they are scraped."""
+    def _find_rules(self, at: float | None, problems: list[str]) -> None:
+        """Which rules there are: asked seldom, and for every moment in the past, when they may not have been there."""
         now = time.monotonic()
-        waiting: dict[str, Future[Vector]] = {}
-        is_due = now - self._rules_asked >= _RULES_AGAIN or at is not None  # of then, they may not have been there
-        if is_due and self.target.window == RULE_WINDOW:
-            waiting["rules"] = self._pool.submit(
-                self.client.query, rules_present(self.target), at=at, lookback=_RULE_LOOKBACK
-            )
-        if now - self._identified >= _SELDOM or at is not None:
-            waiting["models and roles"] = self._pool.submit(self.client.query, identity(self.target), at=at)
-            waiting["labels"] = self._pool.submit(self.client.query, target_labels(self.target), at=at)
-            waiting["scrapes"] = self._pool.submit(self.client.query, scrapes_in_window(self.target), at=at)
-        answers, failed = _gathered(waiting)
-        if "rules" in answers:
-            self._rules = frozenset(labels.get("__name__", "") for labels, _ in answers["rules"].samples)
-            self._rules_asked = now if at is None else -math.inf
+        is_due = now - self._rules_asked >= _RULES_AGAIN or at is not None
+        if not is_due or self.target.window != RULE_WINDOW:
+            return
+        try:
+            present = self.client.query(rules_present(self.target), at=at, lookback=_RULE_LOOKBACK)
+        except PromProblem as problem:
+            problems.append(f"rules: {problem.reason}")
+            return
+        self._rules = frozenset(labels.get("__name__", "") for labels, _ in present.samples)
+        self._rules_asked = now if at is None else -math.inf
+
+    def _nodes_asked(self, at: float | None) -> dict[str, Future[Vector]]:
+        """What changes seldom: what the nodes are, and how often they are scraped."""
+        if at is None and time.monotonic() - self._identified < _SELDOM:
+            return {}
+        ask = self._pool.submit
+        return {
+            "models and roles": ask(
+                self.client.query, identity(self.target, self._rules), at=at, lookback=_RULE_LOOKBACK
+            ),
+            "labels": ask(self.client.query, target_labels(self.target), at=at),
+            "scrapes": ask(self.client.query, scrapes_in_window(self.target), at=at),
+        }  # fmt: skip
+
+    def _learn(self, asked: dict[str, Future[Vector]], at: float | None, problems: list[str]) -> None:
+        answers, failed = _gathered(asked)
         if "models and roles" in answers and "labels" in answers:
             self._identities = identities(answers["models and roles"].samples, answers["labels"].samples, self.target)
-            self._identified = now if at is None else -math.inf
+            self._identified = time.monotonic() if at is None else -math.inf
         scrapes = [value for _, value in answers["scrapes"].samples] if "scrapes" in answers else []
         if scrapes and scrapes[0] >= 1:
             self.scrape_interval = max(1.0, RULE_WINDOW / scrapes[0])
         problems += [f"{name}: {problem.reason}" for name, problem in failed.items()]
+
+
+def _is_any_without_phases(answers: Mapping[str, _Answer]) -> bool:
+    """Whether a node is scraped of which no GPU tells its time."""
+    if "health" not in answers or "phases" not in answers:
+        return False
+    told = set().union(*answers["phases"].numbers.get("gpu_phase", {}).values())
+    up = answers["health"].numbers.get("up", {}).get("", {})
+    return any(value > 0.5 and name not in told for name, value in up.items())
 
 
 def _gathered(waiting: dict[str, Future[T]]) -> tuple[dict[str, T], dict[str, PromProblem]]:

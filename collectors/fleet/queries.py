@@ -9,8 +9,10 @@ expression.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+
+from collectors.fleet.model import USUAL_QUANTILE
 
 FIGURE = "figure"
 RULE_WINDOW = 300.0
@@ -59,30 +61,23 @@ class Figure:
     extra: str = ""
     limit: str = ""
     matchers: tuple[str, ...] = ()
-    instead: Figure | None = None
-    """Of nodes that have not the other."""
 
     def expression(self, target: Target, rules: Collection[str]) -> str:
         by = f"{target.by}, {self.extra}" if self.extra else target.by
         source = target.series(self.rule, *self.matchers) if self.uses(rules) else self.raw
-        own = f"{self.aggregate} by ({by}) ({source}){self.limit}"
-        if self.instead is None:
-            return own
-        return f"({own} or on ({target.by}) {self.instead.expression(target, rules)})"
+        return f"{self.aggregate} by ({by}) ({source}){self.limit}"
 
     def uses(self, rules: Collection[str]) -> bool:
         return bool(self.rule) and self.rule in rules
 
-    def rules(self) -> frozenset[str]:
-        """All that could hold it."""
-        own = frozenset((self.rule,)) if self.rule else frozenset()
-        return own if self.instead is None else own | self.instead.rules()
-
 
 def query_of(figures: Sequence[Figure], target: Target, rules: Collection[str]) -> str:
     """One query for all of them."""
-    parts = [f'label_replace({one.expression(target, rules)}, "{FIGURE}", "{one.name}", "", "")' for one in figures]
-    return " or ".join(parts)
+    return _told_apart((one.name, one.expression(target, rules)) for one in figures)
+
+
+def _told_apart(parts: Iterable[tuple[str, str]]) -> str:
+    return " or ".join(f'label_replace({expression}, "{FIGURE}", "{name}", "", "")' for name, expression in parts)
 
 
 def _ratio(target: Target, name: str, extra: str) -> str:
@@ -107,8 +102,18 @@ def _gauge(target: Target, name: str, scope: str, field: str, aggregate: str, *,
     return Figure(name, aggregate, target.series(family), f"instance:{family}:{aggregate}" if is_recorded else "")
 
 
-def groups(target: Target) -> dict[str, tuple[Figure, ...]]:
-    """Name of a query -> its figures, in the order of their weight on the screen."""
+def _phases(target: Target, scope: str) -> Figure:
+    return Figure(
+        f"{scope}_phase", "max", _ratio(target, f"phasetop_{scope}_phase_seconds_total", "phase"),
+        f"instance_phase:phasetop_{scope}_phase:ratio_rate5m", extra="phase", limit=" > 0.001",
+    )  # fmt: skip
+
+
+_NOT_OK = 'state!="ok"'
+
+
+def groups(target: Target, quantile: float = USUAL_QUANTILE) -> dict[str, tuple[Figure, ...]]:
+    """Name of a query -> its figures, in the order of their weight on the screen. `quantile` is that of latencies."""
     clock, clock_max = (target.series(f"phasetop_gpu_sm_clock_{name}") for name in ("hertz", "max_hertz"))
     clocks = f"avg by ({target.by}) ({clock}) / avg by ({target.by}) ({clock_max})"
     return {
@@ -116,18 +121,13 @@ def groups(target: Target) -> dict[str, tuple[Figure, ...]]:
             Figure("up", "max", target.series("up")),
             Figure("settled_age", "max", f"time() - {target.series('phasetop_settled_timestamp_seconds')}",
                    limit=" > 30"),
-            Figure("gpus", "sum", target.series("phasetop_gpu_state"), "instance_state:phasetop_gpu_state:sum",
-                   extra="state", limit=" > 0"),
+            Figure("gpus", "sum", target.series("phasetop_gpu_state", _NOT_OK), "instance_state:phasetop_gpu_state:sum",
+                   extra="state", limit=" > 0", matchers=(_NOT_OK,)),
             Figure("engines_down", "sum", target.series("phasetop_engine_state", 'state="down"'),
                    "instance_state:phasetop_engine_state:sum", extra="state", limit=" > 0",
                    matchers=('state="down"',)),
         ),
-        "phases": (
-            Figure("phase", "max", _ratio(target, "phasetop_gpu_phase_seconds_total", "phase"),
-                   "instance_phase:phasetop_gpu_phase:ratio_rate5m", extra="phase", limit=" > 0.001",
-                   instead=Figure("phase", "max", _ratio(target, "phasetop_host_phase_seconds_total", "phase"),
-                                  "instance_phase:phasetop_host_phase:ratio_rate5m", extra="phase", limit=" > 0.001")),
-        ),
+        "phases": (_phases(target, "gpu"),),
         "bottlenecks": (
             Figure("bottleneck", "max", _ratio(target, "phasetop_host_bottleneck_seconds_total", "bottleneck"),
                    "instance_bottleneck:phasetop_host_bottleneck:ratio_rate5m", extra="bottleneck", limit=" > 0.005"),
@@ -145,15 +145,24 @@ def groups(target: Target) -> dict[str, tuple[Figure, ...]]:
             _gauge(target, "watts", "gpu", "power_watts", "sum"),
             Figure("clock", "avg", clocks, "instance:phasetop_gpu_sm_clock_hertz:ratio_of_max"),
         ),
-        "latencies": (_quantile(target, "ttft", 0.95), _quantile(target, "tpot", 0.95)),
+        "latencies": (_quantile(target, "ttft", quantile), _quantile(target, "tpot", quantile)),
     }  # fmt: skip
 
 
-def identity(target: Target) -> str:
-    """What each node is: models and roles of its engines, products of its GPUs. Asked seldom."""
-    engines = f"group by ({target.by}, model, role, engine) ({target.series('phasetop_engine_info')})"
-    gpus = f"group by ({target.by}, name) ({target.series('phasetop_gpu_info')})"
-    return f'label_replace({engines}, "{FIGURE}", "engine", "", "") or label_replace({gpus}, "{FIGURE}", "gpu", "", "")'
+def machine_phases(target: Target) -> tuple[Figure, ...]:
+    """Of nodes of which no GPU tells any: asked where there are such."""
+    return (_phases(target, "host"),)
+
+
+def identity(target: Target, rules: Collection[str]) -> str:
+    """What each node is: models and roles of its engines, products and number of its GPUs. Asked seldom."""
+    count = Figure("gpus", "sum", target.series("phasetop_gpu_state"), "instance_state:phasetop_gpu_state:sum")
+    parts = {
+        "engine": f"group by ({target.by}, model, role, engine) ({target.series('phasetop_engine_info')})",
+        "gpu": f"group by ({target.by}, name) ({target.series('phasetop_gpu_info')})",
+        "gpus": count.expression(target, rules),
+    }
+    return _told_apart(parts.items())
 
 
 def target_labels(target: Target) -> str:
@@ -168,7 +177,8 @@ def scrapes_in_window(target: Target) -> str:
 
 def rule_names(target: Target) -> frozenset[str]:
     """The rules that would be used."""
-    return frozenset().union(*(one.rules() for figures in groups(target).values() for one in figures))
+    asked = [*groups(target).values(), machine_phases(target)]
+    return frozenset(one.rule for figures in asked for one in figures if one.rule)
 
 
 def rules_present(target: Target) -> str:

@@ -14,7 +14,7 @@ from collectors.promql import Labels, Vector
 Numbers = dict[str, dict[str, dict[str, float]]]
 """Figure -> value of its own label ("" where it has none) -> node -> number."""
 
-_KNOWN_FOR = 900.0
+KNOWN_FOR = 900.0
 """Seconds for which a node that is no target any more keeps its row."""
 _MOST_LABELS = 24
 _USUAL_PORT = ":19417"
@@ -51,6 +51,7 @@ class Identity:
     roles: tuple[str, ...] = ()
     engines: tuple[str, ...] = ()
     gpus: tuple[str, ...] = ()
+    gpu_count: int | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -72,9 +73,12 @@ def identities(told: Iterable[tuple[Labels, float]], targets: Iterable[tuple[Lab
         one.key = tuple(labels.get(name, "") for name in target.node)
         names = [name for name in labels if name not in ("__name__", "job", *target.node)][:_MOST_LABELS]
         one.labels = {sys.intern(name): sys.intern(labels[name]) for name in names}
-    for labels, _ in told:
+    for labels, value in told:
         one = found.setdefault(sys.intern(node_name(labels, target)), Identity())
-        if labels.get(FIGURE) == "gpu":
+        figure = labels.get(FIGURE)
+        if figure == "gpus":
+            one.gpu_count = round(value)
+        elif figure == "gpu":
             one.gpus = with_one(one.gpus, labels.get("name"))
         else:
             one.models = with_one(one.models, labels.get("model"))
@@ -92,7 +96,7 @@ def nodes_of(
     if it were now.
     """
     names = set(numbers.get("up", {}).get("", {}))
-    gone = {name for name, seen in last_seen.items() if name not in names and at - seen < _KNOWN_FOR}
+    gone = {name for name, seen in last_seen.items() if name not in names and at - seen < KNOWN_FOR}
     reader = _Reader(numbers, known)
     nodes = [reader.node(name) for name in names]
     nodes += [Node(name=name, health="gone", labels=known.get(name, Identity()).labels) for name in gone]
@@ -122,44 +126,48 @@ def natural(name: str) -> tuple[tuple[int, int | str], ...]:
     return tuple(parts)
 
 
+_SINGLE = ("up", "settled_age", "sm", "dram", "watts", "clock", "running", "waiting", "kv_cache", "ttft", "tpot")
+
+
 class _Reader:
+    """A thousand nodes are read at every look: what is the same for all of them is looked up once."""
+
     def __init__(self, numbers: Numbers, known: Mapping[str, Identity]) -> None:
-        self._numbers = numbers
         self._known = known
-
-    def one(self, figure: str, name: str, extra: str = "") -> float | None:
-        return self._numbers.get(figure, {}).get(extra, {}).get(name)
-
-    def by_extra(self, figure: str, name: str) -> dict[str, float]:
-        found = self._numbers.get(figure, {})
-        return {extra: by_node[name] for extra, by_node in found.items() if name in by_node}
+        self._one = {figure: numbers.get(figure, {}).get("", {}) for figure in _SINGLE}
+        tokens = numbers.get("tokens", {})
+        self._prompt, self._generated = tokens.get("prefill", {}), tokens.get("decode", {})
+        self._lost = numbers.get("gpus", {}).get("lost", {})
+        self._engines_down = numbers.get("engines_down", {}).get("down", {})
+        self._bottlenecks = numbers.get("bottleneck", {})
+        self._phases = [
+            [numbers.get(figure, {}).get(phase, {}) for phase in PHASES] for figure in ("gpu_phase", "host_phase")
+        ]
 
     def node(self, name: str) -> Node:
-        known = self._known.get(name) or Identity()
-        gpus = self.by_extra("gpus", name)
-        lost, down = round(gpus.get("lost", 0)), round(self.one("engines_down", name, "down") or 0)
-        age = self.one("settled_age", name)
-        health = health_of(self.one("up", name), age, lost, down)
+        known, one = self._known.get(name) or Identity(), self._one
+        lost, down = round(self._lost.get(name, 0)), round(self._engines_down.get(name, 0))
+        age = one["settled_age"].get(name)
+        health = health_of(one["up"].get(name), age, lost, down)
         if health == "down":
             return Node(name=name, health=health, labels=known.labels, models=known.models, roles=known.roles,
                         gpu_names=known.gpus, engine_names=known.engines)  # fmt: skip
         return Node(
-            name=name, health=health, labels=known.labels, settled_age=age, phases=self._phases(name),
-            bottlenecks=self.by_extra("bottleneck", name),
-            gpus=round(sum(gpus.values())) if gpus else None, gpus_lost=lost,
-            engines_down=down, sm=self.one("sm", name), dram=self.one("dram", name),
-            watts=self.one("watts", name), clock=self.one("clock", name),
-            prompt_rate=self.one("tokens", name, "prefill"), generated_rate=self.one("tokens", name, "decode"),
-            running=self.one("running", name), waiting=self.one("waiting", name), kv_cache=self.one("kv_cache", name),
-            ttft=self.one("ttft", name), tpot=self.one("tpot", name),
+            name=name, health=health, labels=known.labels, settled_age=age, phases=self._shares(name),
+            bottlenecks={what: by_node[name] for what, by_node in self._bottlenecks.items() if name in by_node},
+            gpus=known.gpu_count, gpus_lost=lost, engines_down=down,
+            sm=one["sm"].get(name), dram=one["dram"].get(name), watts=one["watts"].get(name),
+            clock=one["clock"].get(name), prompt_rate=self._prompt.get(name), generated_rate=self._generated.get(name),
+            running=one["running"].get(name), waiting=one["waiting"].get(name), kv_cache=one["kv_cache"].get(name),
+            ttft=one["ttft"].get(name), tpot=one["tpot"].get(name),
             models=known.models, roles=known.roles, engine_names=known.engines, gpu_names=known.gpus,
         )  # fmt: skip
 
-    def _phases(self, name: str) -> Shares | None:
+    def _shares(self, name: str) -> Shares | None:
         """Of its GPUs, else of the machine; shares too small to be sent are 0, and all add up to 1."""
-        found = self.by_extra("phase", name)
-        total = sum(found.get(phase, 0.0) for phase in PHASES)
-        if total <= 0:
-            return None
-        shares = [found.get(phase, 0.0) / total for phase in PHASES]
-        return (shares[0], shares[1], shares[2], shares[3], shares[4])
+        for figure in self._phases:
+            prefill, decode, idle, waiting, unknown = (by_node.get(name, 0.0) for by_node in figure)
+            total = prefill + decode + idle + waiting + unknown
+            if total > 0:
+                return (prefill / total, decode / total, idle / total, waiting / total, unknown / total)
+        return None

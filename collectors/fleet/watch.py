@@ -14,7 +14,7 @@ from typing import Protocol
 
 from collectors.clock import Clock, SystemClock
 from collectors.fleet.heat import STEPS, HeatMap, Span, last_column, missing, step_for
-from collectors.fleet.model import Snapshot
+from collectors.fleet.model import USUAL_QUANTILE, Snapshot
 from collectors.fleet.outliers import Finding, findings
 from collectors.promql import PromProblem
 from collectors.text import masked
@@ -38,7 +38,9 @@ class FleetSource(Protocol):
         """Whether moments before the first look can be looked at."""
         ...
 
-    def look(self, at: float | None = None) -> Snapshot: ...
+    def look(self, at: float | None = None, quantile: float = USUAL_QUANTILE) -> Snapshot:
+        """All nodes now or at a moment (seconds since 1970), with latencies of that quantile."""
+        ...
 
     def heat(self, heat: HeatMap, span: Span) -> None:
         """Fills columns that are missing, as far as they can be had."""
@@ -51,12 +53,18 @@ class FleetSource(Protocol):
 class Wanted:
     """What the screen shows: a moment (seconds since 1970, None for now), and the columns up to it.
 
-    `step` 0 is the finest that makes sense; `columns` 0 is no heat map.
+    `step` 0 is the finest that makes sense; `columns` 0 is no heat map. `quantile` is that of latencies.
     """
 
     at: float | None = None
     step: float = 0.0
     columns: int = 0
+    quantile: float = USUAL_QUANTILE
+
+    @property
+    def look(self) -> tuple[float | None, float]:
+        """What a look depends on."""
+        return self.at, self.quantile
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +142,7 @@ class FleetWatch:
         with self._lock:
             wanted = self._wanted
         now = self._clock.monotonic()
-        moved = self._shown is None or wanted.at != self._shown.at
+        moved = self._shown is None or wanted.look != self._shown.look
         if moved or (wanted.at is None and now >= self._due):
             self._due = now + self._interval
             self._look(wanted)
@@ -150,13 +158,13 @@ class FleetWatch:
 
     def _look(self, wanted: Wanted) -> None:
         try:
-            snapshot = self.source.look(wanted.at)
+            snapshot = self.source.look(wanted.at, wanted.quantile)
         except PromProblem as problem:
             self._fail(problem.reason, wanted)
         except Exception as error:  # an answer nobody thought of costs this look, not the screen
             self._fail(masked(f"{type(error).__name__}: {error}", 160), wanted)
         else:
-            told = findings(snapshot.nodes)
+            told = findings(snapshot.nodes, snapshot.quantile)
             failing = self._state.failing_since or self._wall() if snapshot.problems else None
             self._change(
                 snapshot=snapshot, findings=told, problem=None, failing_since=failing, wanted=wanted

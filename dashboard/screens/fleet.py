@@ -45,6 +45,8 @@ class FleetScreen(Dashboard):
                 tooltip="list the nodes with these words: name, model, role, label, bottleneck, health"),
         Binding("b", "screen.group", "group", id="fleet.group", tooltip="group by model, role, GPU, health or a label"),
         Binding("B", "screen.group_by", "", show=False, id="fleet.group_by", tooltip="group by a label you name"),
+        Binding("t", "screen.quantile", "", show=False, id="fleet.quantile",
+                tooltip="TTFT and TPOT as medians (p50), 95th or 99th percentiles"),
         Binding("h", "screen.heat", "map", id="fleet.heat", tooltip="figures, or a map of nodes by time"),
         *_OPENING,
         Binding("left", "screen.move_time(-1)", "time", key_display="←→", id="view.back",
@@ -162,6 +164,10 @@ class FleetScreen(Dashboard):
 
         example = ", ".join(self.board.groups()[1:])
         self.app.push_screen(Prompt("group by", group, self.desk.palette.glyphs.warning, example=example))
+
+    def action_quantile(self) -> None:
+        self.board.quantile_next()
+        self.present()
 
     def action_heat(self) -> None:
         self.board.mode = "heat" if self.board.mode == "table" else "table"

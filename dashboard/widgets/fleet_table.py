@@ -44,6 +44,7 @@ class Column:
     cost: int
     value: Callable[[Scene, Node], tuple[str, Style]]
     right: bool = True
+    is_latency: bool = False
 
 
 class FleetTable(Panel):
@@ -108,37 +109,43 @@ def _nothing(scene: Scene, board: FleetBoard, width: int) -> list[Line]:
 
 
 def _table_rows(scene: Scene, board: FleetBoard, rows: Sequence[Row], here: int, width: int) -> list[Line]:
-    palette = scene.palette
     name_width, columns, cells = _fitting(rows, width)
-    sorted_column = board.sorted_by.column if board.order else ""
-    heading = Line().add(f"  {'node':<{name_width}}", palette.dim)
-    for column in columns:
-        text = f"{column.heading:>{column.width}}" if column.right else f"{column.heading:<{column.width}}"
-        heading.add(" " * _GAP, palette.base).add(
-            text, palette.text if column.heading == sorted_column else palette.dim
-        )
-    if cells:
-        heading.add(" " * _GAP, palette.base).add(_span_words(scene, board, cells), palette.dim)
     board.columns = cells
-    lines = [heading]
+    lines = [_heading(scene, board, name_width, columns, cells)]
     for number, row in enumerate(rows):
         line = _name(scene, row, name_width, is_selected=number == here)
         if row.node.is_there or row.is_group:
             for column in columns:
-                text, style = column.value(scene, row.node)
-                line.add(" " * _GAP, palette.base)
-                if column.heading == _PHASES.heading:
-                    line.extend(_phase_bar(row.node, column.width, palette))
-                else:
-                    cut = fit(text, column.width, palette.glyphs.ellipsis)
-                    line.foreign(f"{cut:>{column.width}}" if column.right else f"{cut:<{column.width}}", style,
-                                 column.width)  # fmt: skip
+                line.add(" " * _GAP, scene.palette.base).extend(_figure(scene, row.node, column))
         else:
-            line.add(" " * _GAP, palette.base).extend(_absent(row.node, palette))
+            line.add(" " * _GAP, scene.palette.base).extend(_absent(row.node, scene.palette))
         if cells:
-            line.to(width - cells, palette.base).extend(_cells(board, row, cells, palette))
+            line.to(width - cells, scene.palette.base).extend(_cells(board, row, cells, scene.palette))
         lines.append(line)
     return lines
+
+
+def _heading(scene: Scene, board: FleetBoard, name_width: int, columns: Sequence[Column], cells: int) -> Line:
+    palette, snapshot = scene.palette, board.state.snapshot
+    sorted_column = board.sorted_by.column if board.order else ""
+    line = Line().add(f"  {'node':<{name_width}}", palette.dim)
+    for column in columns:
+        words = column.heading
+        if column.is_latency and snapshot is not None:
+            words += f" p{snapshot.quantile * 100:.0f}"
+        text = f"{words:>{column.width}}" if column.right else f"{words:<{column.width}}"
+        line.add(" " * _GAP, palette.base).add(text, palette.text if column.heading == sorted_column else palette.dim)
+    if cells:
+        line.add(" " * _GAP, palette.base).add(_span_words(scene, board, cells), palette.dim)
+    return line
+
+
+def _figure(scene: Scene, node: Node, column: Column) -> Line:
+    if column is _PHASES:
+        return _phase_bar(node, column.width, scene.palette)
+    text, style = column.value(scene, node)
+    cut = fit(text, column.width, scene.palette.glyphs.ellipsis)
+    return Line().foreign(f"{cut:>{column.width}}" if column.right else f"{cut:<{column.width}}", style, column.width)
 
 
 def _fitting(rows: Sequence[Row], width: int) -> tuple[int, list[Column], int]:
@@ -296,7 +303,8 @@ _COLUMNS: tuple[Column, ...] = (
     Column("SM", 3, 7, _share(lambda node: node.sm)), Column("DRAM", 4, 8, _share(lambda node: node.dram)),
     Column("kW", 4, 9, _power), Column("clock", 5, 17, _share(lambda node: node.clock)),
     Column("tok/s", 5, 3, _scaled(lambda node: node.generated_rate)),
-    Column("TTFT", 7, 6, _latency(lambda node: node.ttft)), Column("TPOT", 7, 5, _latency(lambda node: node.tpot)),
+    Column("TTFT", 8, 6, _latency(lambda node: node.ttft), is_latency=True),
+    Column("TPOT", 8, 5, _latency(lambda node: node.tpot), is_latency=True),
     Column("KV", 3, 10, _kv), Column("run", 4, 14, _number(lambda node: node.running, 4)),
     Column("wait", 4, 12, _number(lambda node: node.waiting, 4)), Column("GPUs", 4, 16, _gpus),
     Column("role", 7, 18, _role, right=False), Column("model", 18, 15, _model, right=False),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.style import Style
 
 from collectors.fleet.model import PHASES
-from collectors.fleet.totals import BUSY_AT_MOST, KV_AT_MOST, Balance, Totals, balances
+from collectors.fleet.totals import BUSY_AT_MOST, KV_AT_MOST, Balance, Totals
 from dashboard.fleet_board import FleetBoard
 from dashboard.format import NANOSECONDS, clock, date, duration, interval_length, percent, zone_name
 from dashboard.scene import Scene
@@ -27,11 +27,11 @@ class FleetTotals(Panel):
 
     def draw(self, scene: Scene, width: int, height: int) -> Drawing:
         palette, board = scene.palette, self._board
-        totals = board.totals()
+        totals, balanced = board.totals()
         title = Line().add("fleet" if not board.searched else "fleet, those listed", palette.dim)
         if not totals.nodes:
             return Drawing(title)
-        parts = [*_parts(scene, totals), *(_balance(scene, one) for one in balances(board.nodes))]
+        parts = [*_parts(scene, totals), *(_balance(scene, one) for one in balanced)]
         lines = [_bar(scene, totals, width)] if height > 1 else []
         return Drawing(title, _count(scene, totals), [*lines, *_flowed(scene, parts, width, height - len(lines))])
 

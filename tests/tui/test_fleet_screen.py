@@ -152,7 +152,7 @@ def test_a_search_narrows_the_list_and_its_totals() -> None:
     board = board_of(nodes())
     board.searched = "qwen pool-0"
     assert [row.node.name for row in board.rows()] == ["node-0", "node-6"]
-    assert board.totals().nodes == 2
+    assert board.totals()[0].nodes == 2
     board.searched = "nothing like it"
     assert any("none of 12 nodes" in line for line in painted(board, 120, 30))
 
@@ -198,11 +198,11 @@ class StillSource:
         self.looked: list[float | None] = []
         self.problem: str | None = None
 
-    def look(self, at: float | None = None) -> Snapshot:
+    def look(self, at: float | None = None, quantile: float = 0.95) -> Snapshot:
         self.looked.append(at)
         if self.problem is not None:
             raise PromProblem("down", self.problem)
-        return Snapshot(at or NOW, self.nodes)
+        return Snapshot(at or NOW, self.nodes, quantile=quantile)
 
     def heat(self, heat: HeatMap, span: Span) -> None:
         for index in range(span.first, span.last + 1):
@@ -279,6 +279,9 @@ async def test_keys_sort_group_search_and_look_back() -> None:
         assert any("by prefill" in line for line in lines)
         await pilot.press("slash", "q", "w", "e", "n", "enter")
         await seen(app, pilot, "with qwen")
+        await seen(app, pilot, "TPOT p95")
+        await pilot.press("t")
+        await seen(app, pilot, "TPOT p99")
         await pilot.press("h")
         await seen(app, pilot, "nodes by time")
         await pilot.press("left")
