@@ -21,7 +21,15 @@ from typing import Any, TextIO
 
 from collectors.dmon import DmonError, Round, is_dmon, rounds
 from collectors.dmon_table import DmonTable
-from collectors.engine.reading import EngineMemo, EngineSnapshot, engine_reading, new_memo, snapshots
+from collectors.engine.catalog import EMPTY_AT_FIRST
+from collectors.engine.reading import (
+    EngineMemo,
+    EngineSnapshot,
+    empty_snapshot,
+    engine_reading,
+    new_memo,
+    snapshots,
+)
 from collectors.gpu.pages import GpuPage
 from collectors.model import EngineKey, Gap, Interval
 from collectors.ownership import assign_gpus
@@ -147,6 +155,8 @@ class _Endpoint:
     closed: dict[EngineKey, EngineSnapshot] = field(default_factory=dict)
     gpus: GpuPage | DmonTable = field(default_factory=GpuPage)
     problem: str | None = None
+    empty_at: float | None = None
+    """When the last empty page had arrived. Some engines' pages are empty until their first request."""
 
     def put(self, page: SavedPage) -> bool:
         """Take a page or a round. False when it is of nothing that is known."""
@@ -160,15 +170,23 @@ class _Endpoint:
             return False
         if self.gpus.exporter is None:
             found = snapshots(page.endpoint, text, page.arrived, self.memo)
-            self.newest.update((snapshot.key, snapshot) for snapshot in found)
+            if not found and not text.strip():
+                self.empty_at = page.arrived
+            for snapshot in found:
+                if snapshot.engine in EMPTY_AT_FIRST and self.empty_at is not None:
+                    self.closed[snapshot.key] = empty_snapshot(page.endpoint, snapshot.engine, self.empty_at)
+                self.newest[snapshot.key] = snapshot
+            if found:
+                self.empty_at = None
             if self.newest:
                 return bool(found)
         return self.gpus.put(text, page.arrived)
 
     def ended(self) -> None:
         """Nobody listened any more: whoever does later counts from 0, and is compared with nothing."""
-        self.newest = {key: replace(snapshot, values={}) for key, snapshot in self.newest.items()}
+        self.newest = {key: replace(snapshot, is_comparable=False) for key, snapshot in self.newest.items()}
         self.closed = dict(self.newest)
+        self.empty_at = None
 
 
 class _Assembler:
@@ -192,6 +210,7 @@ class _Assembler:
             for endpoint in self._endpoints.values():
                 endpoint.closed.clear()
                 endpoint.newest.clear()
+                endpoint.empty_at = None
                 endpoint.gpus = DmonTable() if isinstance(endpoint.gpus, DmonTable) else GpuPage()
         while at >= self._start + self._length:
             yield self._close()
@@ -233,6 +252,6 @@ def _readings(endpoint: _Endpoint, end: float) -> Iterable[EngineReading]:
         previous = endpoint.closed.get(key)
         fresh = newest is not previous
         state = "ok" if fresh else ("down" if endpoint.problem else "stale")
-        comparable = previous if previous is not None and (previous.values or not fresh) else None
+        comparable = previous if previous is not None and (previous.is_comparable or not fresh) else None
         yield rounded(engine_reading(comparable, newest if fresh else None, end=end, state=state))
         endpoint.closed[key] = newest

@@ -4,7 +4,7 @@ import shlex
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -508,6 +508,24 @@ def test_a_page_is_looked_for_with_head_first_and_recognised_by_what_it_says() -
         assert find_page(server.base, ("/metrics",)) == server.url
         assert [method for method, _, _ in server.requests] == ["HEAD", "GET"]
     with serving(reply(b"go_goroutines 1\n")) as server:
+        assert find_page(server.base, ("/metrics",)) is None
+
+
+def test_an_empty_page_is_an_engines_where_its_server_tells_so() -> None:
+    def answering(info: bytes) -> Callable[[object], None]:
+        def answer(handler: object) -> None:
+            (
+                reply(info, headers={"Content-Type": "application/json"})
+                if server.requests[-1][1] == "/info"
+                else reply(b"")
+            )(handler)
+
+        return answer
+
+    told = b'{"model_id": "m", "max_total_tokens": 4096, "max_batch_total_tokens": 90000}'
+    with serving(answering(told)) as server:
+        assert find_page(server.base, ("/metrics",)) == server.url
+    with serving(answering(b'{"model_id": "an-embedder", "max_batch_tokens": 16384}')) as server:
         assert find_page(server.base, ("/metrics",)) is None
 
 

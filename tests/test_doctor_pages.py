@@ -77,6 +77,17 @@ def test_a_named_page_that_is_none_is_told_with_what_to_do(
     assert (remedy or "") in (one.remedy or "")
 
 
+def test_an_engine_whose_page_is_empty_until_its_first_request_is_named(tmp_path: Path) -> None:
+    with serving(reply(b"")) as server:
+        plant_process(tmp_path, 10, ["text-generation-router", "--port", str(server.port)])
+        plant_socket(tmp_path, 10, 100)
+        (one,) = told(config_of(), discovery_of(tmp_path, Listener("127.0.0.1", server.port, 100)))
+        (other,) = told(config_of(discover=False, urls=(server.url,)))
+    assert one.level == "fine"
+    assert one.text == f"Text Generation Inference at {server.url}: its page is empty until the first request"
+    assert (other.level, "its page is empty: nothing has been counted yet" in other.text) == ("missing", True)
+
+
 def test_nobody_at_a_named_address_is_told_with_what_to_do() -> None:
     with serving(reply(b"")) as server:
         url = server.url

@@ -197,6 +197,45 @@ def test_a_page_of_nobody_known_is_blocked_under_the_name_it_was_found_by() -> N
         assert gap == Gap(URL, "its page holds no metrics of a known engine")
 
 
+def empty(request: httpx.Request) -> httpx.Response:
+    return httpx.Response(200, stream=httpx.ByteStream(b""))
+
+
+def tgi_page(tokens: int) -> Answer:
+    text = f"tgi_request_input_length_sum {tokens}\ntgi_request_input_length_count 1\ntgi_queue_size 2\n"
+    return lambda request: httpx.Response(200, stream=httpx.ByteStream(text.encode()))
+
+
+def test_an_engine_whose_page_is_empty_at_first_is_well_and_its_first_request_counts() -> None:
+    with playing(engine="tgi") as played:
+        (reading,), gap = played.edge(empty)
+        assert (reading.state, reading.engine, reading.prompt_tokens, gap) == ("ok", "tgi", None, None)
+        (reading,), _ = played.edge(empty)
+        assert (reading.state, reading.window_seconds, reading.prompt_tokens) == ("ok", 1.0, None)
+        (reading,), _ = played.edge(tgi_page(700))
+        assert (reading.prompt_tokens, reading.requests_waiting) == (700.0, 2.0)
+        played.edge(refused)
+        played.edge(empty, after=2.0)
+        (reading,), _ = played.edge(tgi_page(30))
+        assert reading.prompt_tokens == 30.0
+
+
+def test_the_first_request_counts_too_when_the_first_page_with_something_on_it_tells_whose_it_is(
+    played: Played,
+) -> None:
+    (reading,), gap = played.edge(empty)
+    assert (reading.state, reading.engine) == ("blocked", None)
+    assert gap == Gap(URL, "its page is empty: nothing has been counted yet")
+    (reading,), _ = played.edge(tgi_page(700), after=3.0)
+    assert (reading.engine, reading.prompt_tokens, reading.window_seconds) == ("tgi", 700.0, 3.0)
+
+
+def test_an_empty_page_of_an_engine_that_always_has_something_on_it_counts_nothing(played: Played) -> None:
+    played.edge(empty)
+    (reading,), _ = played.edge(page(generated=300), after=3.0)
+    assert (reading.engine, reading.generation_tokens) == ("vllm", None)
+
+
 @pytest.mark.parametrize("code", [404, 501])
 def test_an_engine_without_a_page_says_which_flag_gives_it_one(code: int) -> None:
     with playing(engine="sglang") as played:

@@ -12,7 +12,7 @@ import pytest
 
 from collectors.clock import FakeClock
 from collectors.engine.endpoint import Endpoint
-from collectors.engine.facts import ANSWERS, FactsReader, read_facts, server_of
+from collectors.engine.facts import ANSWERS, FactsReader, engine_of_an_empty_page, read_facts, server_of
 from collectors.engine.scrape import Fetcher
 from collectors.readings import EngineReading, field_specs
 from tests.making import vllm_page
@@ -88,6 +88,14 @@ def test_tgi_tells_everything_at_one_address() -> None:
     assert asked == ["/info"]
 
 
+def test_an_empty_page_is_of_the_engine_whose_server_tells_what_no_other_does() -> None:
+    tgi = Server({"/info": {"model_id": "m", "max_total_tokens": 4096, "max_batch_total_tokens": 90000}})
+    assert engine_of_an_empty_page(PAGE, tgi.fetcher) == "tgi"
+    embedder = Server({"/info": {"model_id": "m", "max_batch_tokens": 16384, "max_input_length": 512}})
+    assert engine_of_an_empty_page(PAGE, embedder.fetcher) is None
+    assert engine_of_an_empty_page(PAGE, Server({}).fetcher) is None
+
+
 @pytest.mark.parametrize(
     "answer",
     [b"", b"<html>", b"[" * 100_000, [], [1], "text", {"version": 7}, {"version": ""}, {"version": None}, {"data": []}],
@@ -137,10 +145,11 @@ def test_the_table_names_fields_of_a_reading_and_no_address_that_does_work() -> 
 
 
 class Played:
-    """An endpoint of a vLLM server that is asked for its facts, edge by edge on a fake clock."""
+    """An endpoint of a server (vLLM unless told) that is asked for its facts, edge by edge on a fake clock."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, page: bytes | None = None) -> None:
         self.clock, self.arrived, self.loading = FakeClock(), threading.Event(), False
+        self.text = vllm_page().encode() if page is None else page
         facts = FactsReader(PAGE, server.fetcher, monotonic=self.clock.monotonic)
         page = Fetcher(PAGE, transport=httpx.MockTransport(self._page), monotonic=self.clock.monotonic)
         self.endpoint = Endpoint(page, self.clock, facts=facts)
@@ -149,7 +158,7 @@ class Played:
     def _page(self, request: httpx.Request) -> httpx.Response:
         if self.loading:
             return httpx.Response(503)
-        return httpx.Response(200, stream=httpx.ByteStream(vllm_page().encode()))
+        return httpx.Response(200, stream=httpx.ByteStream(self.text))
 
     def edge(self, after: float = 1.0) -> EngineReading:
         self.clock.advance(after)
@@ -159,6 +168,21 @@ class Played:
             self.arrived.clear()
         (reading,), _ = self.endpoint.collect(self.clock.monotonic())
         return reading
+
+
+def test_a_page_that_is_empty_at_first_is_recognised_by_what_its_server_tells() -> None:
+    server = Server({"/info": {"model_id": "m", "max_total_tokens": 4096, "max_batch_total_tokens": 90000}})
+    played = Played(server, page=b"")
+    try:
+        for _ in range(6000):  # what the server tells comes in a thread of its own
+            reading = played.edge()
+            if reading.engine is not None:
+                break
+            threading.Event().wait(0.005)
+        assert (reading.engine, reading.state, reading.model) == ("tgi", "ok", "m")
+        assert reading.prompt_tokens is reading.requests_running is None
+    finally:
+        played.endpoint.stop()
 
 
 def asked_for(version: str, played: Played, after: float = 0.001) -> EngineReading:

@@ -40,6 +40,14 @@ def test_a_page_counts_when_it_has_arrived_and_not_when_it_was_asked_for(tmp_pat
     assert next(iter(made[1].engines.values())).prompt_tokens_computed == 99
 
 
+def test_what_an_engine_counts_after_a_page_that_was_empty_at_first_counts_from_nothing(tmp_path: Path) -> None:
+    texts = {100.5: "", 101.5: "", 102.5: "tgi_request_input_length_sum 700\n"}
+    lines = [{"t": t, "text": text, "url": "http://one/metrics"} for t, text in texts.items()]
+    *_, last = import_intervals([saved(tmp_path / "a.jsonl", lines)])
+    (reading,) = last.engines.values()
+    assert (reading.engine, reading.prompt_tokens, reading.window_seconds) == ("tgi", 700.0, 1.0)
+
+
 def test_compressed_files_and_plain_ones_are_merged_by_time(tmp_path: Path) -> None:
     one = saved(tmp_path / "a.jsonl.gz", [page(100.5), page(102.5, prompt=7)], compress=True)
     other = saved(tmp_path / "b.jsonl", [page(t) | {"url": "http://two:8000/metrics"} for t in (100.6, 101.6, 102.6)])

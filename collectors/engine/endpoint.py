@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from collectors.clock import Clock
-from collectors.engine.facts import FactsReader
+from collectors.engine.catalog import EMPTY_AT_FIRST
+from collectors.engine.facts import FactsReader, can_only_be
 from collectors.engine.iterations import IterationStats
-from collectors.engine.reading import EngineSnapshot, engine_reading, new_memo, snapshots
+from collectors.engine.reading import EngineSnapshot, empty_snapshot, engine_reading, new_memo, snapshots
 from collectors.engine.scrape import Fetcher, PageProblem
 from collectors.engine.strangers import described
 from collectors.model import Gap
@@ -41,10 +42,11 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class _Arrival:
-    """What the last finished attempt brought: snapshots, or a problem."""
+    """What the last finished attempt brought: snapshots, or a problem. `empty_at` is when an empty page had come."""
 
     found: tuple[EngineSnapshot, ...] = ()
     problem: PageProblem | None = None
+    empty_at: float | None = None
 
 
 class Endpoint:
@@ -84,6 +86,8 @@ class Endpoint:
         self._threads = ThreadMeter(proc)
         self._background: Background[_Arrival] = Background(f"engine {self.url}", self._read)
         self._used: dict[Key, EngineSnapshot] = {}
+        self._empty_at: float | None = None
+        """When the last page had arrived, if it was empty."""
         self._asked: float | None = None
         self._sampled: float | None = None
         self._failures = 0
@@ -166,7 +170,8 @@ class Endpoint:
         found = snapshots(self.url, text, page.arrived, self._memo)
         self._keeps_iterations = any(one.engine == "trtllm" for one in found)
         if not found:
-            return _Arrival(problem=PageProblem("blocked", described(page.text)))
+            empty_at = None if page.text.strip() else page.arrived
+            return _Arrival(problem=PageProblem("blocked", described(page.text)), empty_at=empty_at)
         if len(found) > RANKS_LIMIT:
             self._memo = new_memo()
             reason = f"its page tells of {len(found):,} engines or ranks; more than {RANKS_LIMIT} are not read"
@@ -176,12 +181,14 @@ class Endpoint:
     def _forget_totals(self) -> None:
         if self._facts is not None:
             self._facts.forget()
-        self._used = {key: replace(snapshot, values={}) for key, snapshot in self._used.items()}
+        self._empty_at = None
+        self._used = {key: replace(snapshot, is_comparable=False) for key, snapshot in self._used.items()}
 
     def _take(self, edge: float) -> tuple[EngineSnapshot, ...]:
         arrival = self._background.take()
         if arrival is None:
             return ()
+        arrival = self._after_an_empty_page(arrival)
         self._problem = arrival.problem
         if arrival.problem is None:
             self._sampled = max(one.arrived for one in arrival.found)
@@ -191,6 +198,31 @@ class Endpoint:
         else:
             self._back_off(arrival.problem, edge)
         return arrival.found
+
+    def _after_an_empty_page(self, arrival: _Arrival) -> _Arrival:
+        """Some engines' pages are empty until their first request: what they count afterwards counts from 0."""
+        if arrival.empty_at is not None:
+            self._empty_at = arrival.empty_at
+            engine = self._engine_of_an_empty_page()
+            return arrival if engine is None else _Arrival((empty_snapshot(self.url, engine, arrival.empty_at),))
+        if arrival.found and self._empty_at is not None:
+            for one in arrival.found:
+                if one.engine in EMPTY_AT_FIRST and one.key not in self._used:
+                    self._used[one.key] = empty_snapshot(self.url, one.engine, self._empty_at)
+            self._empty_at = None
+        return arrival
+
+    def _engine_of_an_empty_page(self) -> str | None:
+        """Which engine it is, by its processes or by what its server tells; None while that is not known."""
+        known = {self.engine, *[snapshot.engine for snapshot in self._used.values()]} - {None}
+        for engine in EMPTY_AT_FIRST:
+            if engine in known:
+                return engine
+            if not known and self._facts is not None:
+                self._facts.ask(engine)
+                if can_only_be(engine, self._facts.known):
+                    return engine
+        return None
 
     def _back_off(self, problem: PageProblem, edge: float) -> None:
         self._failures += 1
@@ -229,7 +261,7 @@ class Endpoint:
 
     def _reading(self, key: Key, fresh: EngineSnapshot | None, edge: float, cpu: float | None) -> EngineReading:
         previous = self._used.get(key)
-        comparable = previous if previous is not None and previous.values else None
+        comparable = previous if previous is not None and previous.is_comparable else None
         if self._facts is not None and fresh is not None:
             self._facts.ask(fresh.engine)
         facts = self._facts.known if self._facts is not None else {}

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from collectors.clock import Clock
 from collectors.engine.discover import Found
 from collectors.engine.endpoint import Endpoint
+from collectors.engine.facts import engine_of_an_empty_page
 from collectors.engine.reading import new_memo, snapshots
 from collectors.engine.scrape import Fetcher, PageProblem, is_loopback
 from collectors.model import Gap
@@ -36,7 +37,7 @@ def address_of(url: str) -> Address:
 def find_page(base: str, paths: Sequence[str]) -> str | None:
     """The first of some paths whose page is an engine's, as a URL. Asks carefully; takes seconds at worst."""
     for path in paths:
-        fetcher = Fetcher(base + path, timeout=_PROBE_SECONDS)
+        fetcher = _probe(base + path)
         try:
             with fetcher.within(2 * _PROBE_SECONDS):
                 if not fetcher.looks_like_a_page():
@@ -50,7 +51,13 @@ def find_page(base: str, paths: Sequence[str]) -> str | None:
             fetcher.close()
         if snapshots(fetcher.url, page.text, page.arrived, new_memo()):
             return fetcher.url
+        if not page.text.strip() and engine_of_an_empty_page(fetcher.url, _probe) is not None:
+            return fetcher.url
     return None
+
+
+def _probe(url: str) -> Fetcher:
+    return Fetcher(url, timeout=_PROBE_SECONDS)
 
 
 class Endpoints:

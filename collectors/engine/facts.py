@@ -2,8 +2,8 @@
 
 Metrics pages name neither a version nor, most of them, the length of the context. The engines'
 own servers do, at addresses that cost nothing and change nothing. They are asked once for each
-start of an engine, after its page was recognised. Such answers may hold keys and paths: only what
-the table names is kept.
+start of an engine, after its page was recognised, or when its page is empty, as some are until the
+first request. Such answers may hold keys and paths: only what the table names is kept.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from collectors.engine.catalog import EMPTY_AT_FIRST
 from collectors.engine.scrape import Fetcher, PageProblem
 from collectors.readings import EngineReading, field_specs
 from collectors.text import clean
@@ -91,12 +92,21 @@ ANSWERS: Mapping[str, tuple[Answer, ...]] = {
 }
 """By engine, what to ask, in this order; what an earlier answer told is not asked for again."""
 
+_TELLING: Mapping[str, tuple[str, ...]] = {"tgi": ("max_length_tokens", "kv_cache_tokens")}
+"""What no other server tells at these addresses, by engine. (Text embedding servers have an `/info` too.)"""
+
 
 def server_of(page: str) -> str:
     """The address of the server whose metrics page this is."""
     parts = urlsplit(page)
     path = next((parts.path[: -len(one)] for one in _PAGES if parts.path.rstrip("/").endswith(one)), "")
     return urlunsplit((parts.scheme, parts.netloc, path.rstrip("/"), "", ""))
+
+
+def can_only_be(engine: str, facts: Facts) -> bool:
+    """Whether only this engine tells such things of itself."""
+    telling = _TELLING.get(engine, ())
+    return bool(telling) and all(field in facts for field in telling)
 
 
 def read_facts(engine: str, server: str, fetch: Callable[[str], Fetcher]) -> Facts:
@@ -120,6 +130,12 @@ def read_facts(engine: str, server: str, fetch: Callable[[str], Fetcher]) -> Fac
             if value is not None:
                 found.setdefault(field, value)
     return found
+
+
+def engine_of_an_empty_page(page: str, fetch: Callable[[str], Fetcher]) -> str | None:
+    """The engine behind an empty page, where its server tells and its page may be empty. Blocks."""
+    server = server_of(page)
+    return next((one for one in EMPTY_AT_FIRST if can_only_be(one, read_facts(one, server, fetch))), None)
 
 
 def _value(field: str, document: Any, place: str) -> str | float | None:

@@ -72,6 +72,8 @@ class EngineSnapshot:
     values: Mapping[Series, float]
     layout: Layout
     kv_is_graded: bool = True
+    is_comparable: bool = True
+    """False once whoever served the page has ended: what comes after is another count."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -99,6 +101,11 @@ def snapshots(endpoint: str, text: str, arrived: float, memo: EngineMemo) -> tup
             EngineSnapshot(endpoint, arrived, name, index, place.model, place.role, values, place.layout, is_graded)
         )
     return tuple(found)
+
+
+def empty_snapshot(endpoint: str, engine: str, arrived: float) -> EngineSnapshot:
+    """What an empty page says of an engine that is known by other means: all that it counts begins at 0."""
+    return EngineSnapshot(endpoint, arrived, engine, "0", None, None, {}, Layout.of(ENGINES_BY_NAME[engine], ()))
 
 
 def _places(series: Sequence[Series]) -> Iterator[_Place]:

@@ -32,6 +32,12 @@ def page_findings(endpoint: str, text: str) -> Iterator[Finding]:
         yield from _engine_findings(snapshot)
 
 
+def empty_page_findings(endpoint: str, engine: str) -> Iterator[Finding]:
+    """What the page of such an engine gives before its first request."""
+    text = f"{ENGINES_BY_NAME[engine].title} at {endpoint}: its page is empty until the first request"
+    yield Finding("engines", "fine", text)
+
+
 def _engine_findings(snapshot: EngineSnapshot) -> Iterator[Finding]:
     # A page compared with itself a second later: amounts are 0 where the page counts them, None where it does not.
     reading = engine_reading(snapshot, replace(snapshot, arrived=snapshot.arrived + 1), end=snapshot.arrived + 1)

@@ -7,14 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from collectors.clock import SystemClock
+from collectors.engine.catalog import EMPTY_AT_FIRST
 from collectors.engine.discover import Discovery, Found
 from collectors.engine.endpoints import address_of, find_page
+from collectors.engine.facts import engine_of_an_empty_page
 from collectors.engine.networks import container_of
-from collectors.engine.scrape import PageProblem
+from collectors.engine.scrape import Fetcher, PageProblem
 from collectors.text import clean
 from dashboard.access import fetcher_of
 from dashboard.config import Config
-from dashboard.doctor.engines import known_engines, page_findings
+from dashboard.doctor.engines import empty_page_findings, known_engines, page_findings
 from dashboard.doctor.finding import Finding, Level
 
 _TIMEOUT_SECONDS = 5.0
@@ -62,9 +64,21 @@ def _page(config: Config, url: str, found: Found) -> Iterator[Finding]:
     except PageProblem as problem:
         yield Finding("engines", "missing", f"{name}: {problem.reason}", _remedy(problem, found.switch))
     else:
-        yield from page_findings(url, text)
+        engine = None if text.strip() else _empty_at_first(config, found)
+        yield from page_findings(url, text) if engine is None else empty_page_findings(url, engine)
     finally:
         fetcher.abort()
+
+
+def _empty_at_first(config: Config, found: Found) -> str | None:
+    """The engine behind an empty page, if it is one whose page may be."""
+    if found.engine is not None:
+        return found.engine if found.engine in EMPTY_AT_FIRST else None
+
+    def fetch(address: str) -> Fetcher:
+        return fetcher_of(config, found.url, address=address, timeout=_TIMEOUT_SECONDS)
+
+    return engine_of_an_empty_page(found.url, fetch)
 
 
 _AUTHORITIES = "or name it in engine.insecure, if the network in between is trusted"

@@ -27,6 +27,7 @@ from collectors.engine.catalog.trtllm import TRITON, TRTLLM
 from collectors.engine.catalog.vllm import VLLM
 
 __all__ = [
+    "EMPTY_AT_FIRST",
     "ENGINES",
     "ENGINES_BY_NAME",
     "GATEWAY_ROLE",
@@ -47,6 +48,8 @@ ENGINES: tuple[Engine, ...] = (
     VLLM, SGLANG, LLAMACPP, TGI, TRTLLM, TRITON, LMDEPLOY, NIM, MLC, OVMS, DYNAMO, DYNAMO_WORKER,
 )  # fmt: skip
 ENGINES_BY_NAME: Mapping[str, Engine] = {engine.name: engine for engine in ENGINES}
+EMPTY_AT_FIRST = frozenset(engine.name for engine in ENGINES if engine.empty_at_first)
+"""The engines whose page has nothing on it until their first request."""
 
 _CATALOG = Catalog(ENGINES)
 locate = _CATALOG.locate

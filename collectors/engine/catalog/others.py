@@ -42,6 +42,7 @@ TGI = Engine(
         row("e2e", ("tgi_request_duration", "request-end")),
         row("queue", ("tgi_request_queue_duration", "request-end")),
     ),
+    empty_at_first=True,
     notes=(
         "It counts seconds of prefill and decode itself. It has no time to first token, and its time per token holds "
         "the prompt's time too, so that it is not read.",

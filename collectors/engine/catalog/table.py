@@ -135,7 +135,8 @@ class Engine:
     a value of a label in `part_labels` are parts of the one that has it empty: they are left out.
     `also_read` are names of samples that no row reads and something else does.
     `running_is_live` says that `requests_running` = 0 really means that nothing runs (elsewhere the
-    gauge is published after a step, or seldom).
+    gauge is published after a step, or seldom). `empty_at_first` says that its page has nothing on it
+    until the first request.
     """
 
     name: str
@@ -151,6 +152,7 @@ class Engine:
     role_label: str | None = None
     roles: Mapping[str, str] | None = None
     running_is_live: bool = False
+    empty_at_first: bool = False
     also_read: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
