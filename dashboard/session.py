@@ -308,15 +308,23 @@ def once(
         statuses = session.status()
     finally:
         session.stop()
-    return None if taken.tick is None else _settled(_with_reason(taken.tick, statuses))
+    return None if taken.tick is None else _settled(_with_reasons(taken.tick, statuses))
 
 
-def _with_reason(tick: Tick, statuses: Sequence[SourceStatus]) -> Tick:
-    """The tick with the reason why there is no GPU, which a session has in its statuses and a single interval lacks."""
+def _with_reasons(tick: Tick, statuses: Sequence[SourceStatus]) -> Tick:
+    """The tick with what a session has in its statuses and a single interval lacks.
+
+    That is why there is no GPU, and which engines run here and cannot be read.
+    """
     interval = tick.interval
-    if interval.gpus or any(gap.source.startswith("gpu") for gap in interval.gaps):
-        return tick
-    reasons = tuple(Gap(one.source, one.reason) for one in statuses if one.source == "gpu" and one.reason)
+    told = {gap.source for gap in interval.gaps}
+    if interval.gpus or any(source.startswith("gpu") for source in told):
+        told.add("gpu")
+    reasons = tuple(
+        Gap(one.source, one.reason)
+        for one in statuses
+        if one.state != "ok" and one.reason is not None and one.source not in told
+    )
     return replace(tick, interval=replace(interval, gaps=(*interval.gaps, *reasons)))
 
 

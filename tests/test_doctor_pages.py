@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 
 from collectors.clock import FakeClock
+from collectors.document import document
 from collectors.engine.discover import Discovery
 from collectors.engine.listeners import Listener
 from collectors.sources import SourceStatus
 from dashboard.config import Config
 from dashboard.doctor.finding import Finding
 from dashboard.doctor.pages import examine
-from dashboard.session import LiveSession, Parts
+from dashboard.session import LiveSession, Parts, once
+from dashboard.summary import summary
 from tests.live_support import plant, plant_process, plant_socket, reply, serving
 from tests.making import vllm_page
 
@@ -115,6 +117,16 @@ def test_a_session_says_of_an_engine_that_runs_and_cannot_be_read_why(tmp_path: 
     assert (line.source, line.state) == ("pid 10", "unread")
     assert line.reason is not None
     assert "vLLM listens on port 8000 in a network of its own" in line.reason
+
+
+def test_one_interval_says_of_an_engine_that_runs_and_cannot_be_read_why(tmp_path: Path) -> None:
+    tick = once(config_of(), window=0.5, clock=FakeClock(), parts=Parts([], hidden(tmp_path)))
+    assert tick is not None
+    (gap,) = tick.interval.gaps
+    assert gap.source == "pid 10"
+    assert "vLLM listens on port 8000 in a network of its own" in gap.reason
+    assert f"missing   pid 10: {gap.reason}" in list(summary(tick))
+    assert document(tick)["gaps"] == [{"source": "pid 10", "reason": gap.reason}]
 
 
 def test_who_names_its_page_is_not_told_any_more(tmp_path: Path) -> None:
