@@ -220,3 +220,20 @@ def test_a_targets_scheme_and_path_belong_to_its_address_and_not_to_its_labels(t
         ' "__meta_x": "y", "rack": "r1"}}]'
     )
     assert read_targets(path) == [("https://a:1/of/gpus", {"rack": "r1"}), ("http://b:2/m", {"rack": "r1"})]
+
+
+def test_what_happened_before_a_node_was_opened_is_told_with_its_first_interval() -> None:
+    lost = [page.replace('uuid="GPU-00000002",state="ok"} 1', 'uuid="GPU-00000002",state="ok"} 0')
+                .replace('uuid="GPU-00000002",state="lost"} 0', 'uuid="GPU-00000002",state="lost"} 1')
+            for page in pages_of(COMMON[0], 4)]  # fmt: skip
+    pages = pages_of(COMMON[0], 4)
+    fleet, clock = read({"http://a/metrics": [pages[0], pages[1], lost[2], lost[3]]}, 3)
+    got: list[Tick] = []
+    fleet.open("a", None).start(got.append)
+    assert [event.text for event in got[0].events if event.kind == "gpu-lost"] == [
+        "GPU 2 (NVIDIA H100 80GB HBM3) is lost"
+    ]
+    clock[0] += 30
+    fleet._readers["a"].read()
+    assert [event.kind for event in got[1].events if event.kind == "gpu-lost"] == []
+    fleet.close()

@@ -315,12 +315,49 @@ def test_a_nodes_past_is_intervals_made_of_differences() -> None:
         past.close()
 
 
+def _eventful_page(asked: Asked) -> Answer:
+    """A GPU is lost at 600 s and back at 660; XID 79 comes twice at 690; an engine is down from 750 to 780."""
+    gpu = {"gpu": "0", "uuid": "GPU-a", "name": "H100"}
+    engine = {"endpoint": "http://e/metrics", "engine": "vllm", "engine_index": "0"}
+    times = _steps(asked)
+
+    def state(family: str, labels: Mapping[str, str], name: str, where: range) -> tuple[Mapping[str, str], object]:
+        points = [(t, float((t in where) == (name != "ok"))) for t in times]
+        return {"__name__": family, **labels, "state": name}, points
+
+    lost, down = range(600, 660), range(750, 780)
+    series = [
+        ({"__name__": "phasetop_host_phase_seconds_total", "phase": "decode"}, [(t, t * 0.9) for t in times]),
+        ({"__name__": "phasetop_gpu_sm_active_ratio", **gpu}, [(t, 0.5) for t in times if t not in lost]),
+        *(state("phasetop_gpu_state", gpu, name, lost) for name in ("ok", "lost")),
+        *(state("phasetop_engine_state", engine, name, down) for name in ("ok", "down")),
+        ({"__name__": "phasetop_gpu_xid_errors_total", **gpu, "xid": "79"}, [(t, 2.0) for t in times if t >= 690]),
+    ]
+    return matrix(series)  # type: ignore[arg-type]
+
+
+def test_what_happened_on_a_node_is_told_on_its_axis_and_can_be_jumped_to() -> None:
+    with prom_server(_eventful_page) as server:
+        past = node_past(server)
+        past._is_start_known = True
+        ticks = list(past.ticks(570 * 10**9, 870 * 10**9))
+        told = [(event.time // 10**9, event.kind) for tick in ticks for event in tick.events]
+        assert told == [(600, "gpu-lost"), (660, "gpu-back"), (690, "xid"), (750, "engine-down"), (780, "engine-up")]
+        assert any("(2 times)" in event.text for tick in ticks for event in tick.events)
+        assert [event.kind for event in past.events(0, 700 * 10**9)] == ["gpu-lost", "gpu-back", "xid"]
+        assert past.next_event(660 * 10**9) == 720 * 10**9
+        assert past.previous_event(660 * 10**9) == 630 * 10**9
+        past.close()
+
+
 def test_a_restarted_exporter_is_an_interval_of_unknown_phase_and_never_negative() -> None:
     with prom_server(_node_page) as server:
         past = node_past(server)
         tick = past.tick_at(585 * 10**9)
         assert tick is not None
         assert tick.labels[HOST].phase.label == "unknown"
+        assert "phasetop was started anew" in tick.interval.gaps[0].reason
+        assert tick.events == (), "no engine began anew"
         past.close()
 
 

@@ -12,6 +12,7 @@ from array import array
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,14 +20,16 @@ from collectors.engine.credentials import Credentials
 from collectors.engine.page import PageMemo, Series, read_page
 from collectors.engine.scrape import Fetcher, Page, PageProblem
 from collectors.engine.scrape_problems import Settings
+from collectors.fleet.happenings import Happenings
 from collectors.fleet.heat import HeatMap, Span, packed
 from collectors.fleet.model import PHASES, USUAL_QUANTILE, Node, Shares, Snapshot, health_of
 from collectors.fleet.moments import WANTED, Moment, Place, place_of, tick_of
 from collectors.fleet.tables import natural
 from collectors.histogram import Histogram, merge
-from collectors.model import HOST, Tick, gpu_entity
+from collectors.model import HOST, Event, Tick, gpu_entity
 from collectors.phase.rules import phase_seconds
 from collectors.promql import PromProblem
+from collectors.slo import SloBook
 from collectors.sources import SourceStatus
 
 _NANO = 1_000_000_000
@@ -35,6 +38,7 @@ _WINDOW = 60.0
 _HISTORY = 1440
 """Looks kept for the map of time: four hours at 10 s."""
 _STALE_LOOKS = 3.0
+_MOST_EVENTS = 200
 _SETTLED = "phasetop_settled_timestamp_seconds"
 _SETTINGS = Settings("give --token-file or --header-file, or NAME:PASSWORD@HOST:PORT", "--ca-file")
 _PATIENCE = 0.25
@@ -58,6 +62,7 @@ class DirectFleet:
         timeout: float = 10.0,
         headers: Callable[[], Mapping[str, str]] = dict,
         verify: bool | Path = True,
+        book: SloBook | None = None,
         fetcher: Callable[[str], Fetcher] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
@@ -65,7 +70,8 @@ class DirectFleet:
         """`targets` are page addresses with the labels they are grouped by.
 
         `headers` are the credentials for all of them, asked for every page. A name and a password in an
-        address (`userinfo` of it) go to that exporter instead. `verify` is as in `Fetcher`.
+        address (`userinfo` of it) go to that exporter instead. `verify` is as in `Fetcher`. `book` are
+        the objectives whose breach is an event.
         """
         self.scrape_interval = interval
         self._monotonic = monotonic
@@ -81,7 +87,9 @@ class DirectFleet:
 
         names = _names(targets)
         self._readers = {
-            names[url]: _Reader(names[url], labels, (fetcher or usual)(url), interval, monotonic, wall)
+            names[url]: _Reader(
+                names[url], labels, (fetcher or usual)(url), interval, Happenings(book), monotonic, wall
+            )
             for url, labels in targets.items()
         }
         self._is_started = False
@@ -141,7 +149,7 @@ class _Reader:
 
     def __init__(
         self, name: str, labels: Mapping[str, str], fetcher: Fetcher, interval: float,
-        monotonic: Callable[[], float], wall: Callable[[], float],
+        happenings: Happenings, monotonic: Callable[[], float], wall: Callable[[], float],
     ) -> None:  # fmt: skip
         self.name = name
         self.problem: str | None = None
@@ -161,6 +169,8 @@ class _Reader:
         self._phases = tuple(array("d") for _ in PHASES)
         self._watchers: list[Deliver] = []
         self._sequence = 0
+        self._happenings = happenings
+        self._events: deque[Event] = deque(maxlen=_MOST_EVENTS)
         self._stopped = threading.Event()
 
     def start(self, *, delay: float) -> None:
@@ -220,9 +230,11 @@ class _Reader:
                 for track in self._phases:
                     del track[0]
             watchers = list(self._watchers)
-        if last is not None and watchers and arrived > last[0]:
+        if last is not None and arrived > last[0]:
             self._sequence += 1
             tick = self._tick(last, (arrived, wall, moment), self._sequence)
+            tick = replace(tick, events=self._happenings.push(tick))
+            self._events.extend(tick.events)
             for deliver in watchers:
                 deliver(tick)
 
@@ -262,9 +274,10 @@ class _Reader:
         with self._lock:
             self._watchers.append(deliver)
             moments = list(self._moments)
+            events = tuple(self._events)
         if len(moments) > 1:
             self._sequence += 1
-            deliver(self._tick(moments[-2], moments[-1], self._sequence))
+            deliver(replace(self._tick(moments[-2], moments[-1], self._sequence), events=events))
 
     def leave(self, deliver: Deliver) -> None:
         with self._lock:

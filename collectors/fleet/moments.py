@@ -19,6 +19,7 @@ from collectors.model import (
     PHASE_LABELS,
     Bottleneck,
     BottleneckName,
+    Gap,
     Interval,
     Label,
     Phase,
@@ -42,6 +43,11 @@ _SPLITS: Mapping[str, tuple[str, str]] = {
 _LEAST_SETTLED = 0.05
 """Of the interval: less settled time than that says nothing about it."""
 _MOST_ENTITIES = 512
+_MOST_XIDS = 20
+"""Error reports of one code in one interval that are told apart."""
+EXPORTER = "exporter"
+"""The gap source of an interval in which a node's phasetop was started anew."""
+_BEGUN_ANEW = (Gap(EXPORTER, "phasetop was started anew: what it counted until then is not known"),)
 
 Entity = tuple[str, ...]
 """("host",), ("gpu", uuid) or ("engine", endpoint, engine index)."""
@@ -70,6 +76,7 @@ def _families() -> dict[str, tuple[str, str, str]]:
     for scope in ("gpu", "engine"):
         found[f"{_PREFIX}{scope}_state"] = ("state", scope, "state")
         found[f"{_PREFIX}{scope}_info"] = ("info", scope, "info")
+    found[f"{_PREFIX}gpu_xid_errors_total"] = ("xid", "gpu", "xid_codes")
     return found
 
 
@@ -92,7 +99,7 @@ def place_of(name: str, labels: Labels) -> Place | None:
     elif scope == "engine":
         entity = ("engine", labels.get("endpoint", ""), labels.get("engine_index", ""))
     part = ""
-    if kind in ("phase", "label", "bottleneck", "state"):
+    if kind in ("phase", "label", "bottleneck", "state", "xid"):
         part = labels.get(kind, "")
     elif kind == "bucket":
         part = labels.get("le", "")
@@ -131,6 +138,9 @@ def tick_of(before: Moment, now: Moment, *, sequence: int, start: int, end: int,
             by_entity.setdefault(entity, {})[what] = value
             continue
         earlier = before.numbers.get(place)
+        if kind == "xid":
+            _report(by_entity.setdefault(entity, {}), part, value, earlier)
+            continue
         if earlier is None or value < earlier:
             continue  # first seen, or begun anew: how much of it came within the interval is not known
         amount = value - earlier
@@ -147,7 +157,8 @@ def tick_of(before: Moment, now: Moment, *, sequence: int, start: int, end: int,
     host = _host(name, by_entity.get(("host",), {}), seconds)
     gpus = dict(_gpu(entity, now, by_entity, seconds) for entity in _known("gpu", now, by_entity))
     engines = dict(_engine(entity, now, by_entity, seconds) for entity in _known("engine", now, by_entity))
-    interval = Interval(sequence, start, end, seconds, host, gpus, engines)
+    gaps = _BEGUN_ANEW if _began_anew(before, now) else ()
+    interval = Interval(sequence, start, end, seconds, host, gpus, engines, gaps)
     labels = {
         entity_name: _label(sequence, entity_name, splits.get(entity, {}), seconds)
         for entity, entity_name in [
@@ -157,6 +168,22 @@ def tick_of(before: Moment, now: Moment, *, sequence: int, start: int, end: int,
         ]
     }
     return Tick(interval, labels, tuple(labels.values()))
+
+
+def _report(values: dict[str, Any], code: str, value: float, earlier: float | None) -> None:
+    """Adds the reports of a code that came. A code's series is there from its first report on: it counts from 0."""
+    times = value if earlier is None or value < earlier else value - earlier
+    if times >= 1:
+        told = [values["xid_codes"]] if "xid_codes" in values else []
+        values["xid_codes"] = ",".join([*told, *[code] * min(round(times), _MOST_XIDS)])
+
+
+def _began_anew(before: Moment, now: Moment) -> bool:
+    """Whether the machine's own time, which every exporter counts from its first page on, was counted anew."""
+    return any(
+        place[0] == "phase" and place[1] == ("host",) and value < before.numbers.get(place, 0.0)
+        for place, value in now.numbers.items()
+    )
 
 
 def _amount(before: Moment, now: Moment, place: Place) -> float | None:

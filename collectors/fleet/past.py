@@ -9,23 +9,28 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, tzinfo
 
+from collectors.fleet.happenings import Happenings
 from collectors.fleet.moments import SELECTOR, Moment, Place, place_of, tick_of
 from collectors.fleet.queries import Target
 from collectors.model import HOST, Event, Tick
 from collectors.promql import Labels, PromClient, PromProblem
+from collectors.slo import SloBook
 from collectors.strip import StripColumn
 
 _NANO = 1_000_000_000
 _CHUNK = 40
 """Intervals read at once: 300 series make 12,000 points."""
+_EARLIER = 3
+"""Intervals before those, in which what lasts (throttling, a full cache, a phase) may have begun."""
 _KEPT_CHUNKS = 8
 _LAG = 12.0
 _FURTHEST = 30 * 86_400.0
 _COARSE, _FINE = 3 * 3600.0, 60.0
 _FAR = 24
-"""Chunks looked through for a change of phase, or for an interval after a gap."""
+"""Chunks looked through for a change of phase, an event, or an interval after a gap."""
 _PHASES = ("prefill", "decode", "idle", "waiting", "unknown")
 
 
@@ -45,13 +50,18 @@ class NodePast:
         step: float,
         at: float,
         zone: tzinfo = UTC,
+        book: SloBook | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`key` are the values of the labels that name the node; `step` is the length of an interval in seconds."""
+        """`key` are the values of the labels that name the node; `step` is the length of an interval in seconds.
+
+        `book` are the objectives whose breach is an event.
+        """
         self._client = client
         matchers = [f'{label}="{_escaped(value)}"' for label, value in zip(target.node, key, strict=True)]
         self._match = ", ".join([target.match, *matchers])
         self._step = max(1, round(step))
+        self._book = book
         self._wall = wall
         self.host_name = name
         self.zone = zone
@@ -119,28 +129,27 @@ class NodePast:
                 yield tick
 
     def next_phase_change(self, time_ns: int) -> int | None:
-        return self._change(time_ns, 1)
+        return self._find(time_ns, 1, self._is_change)
 
     def previous_phase_change(self, time_ns: int) -> int | None:
-        return self._change(time_ns, -1)
+        return self._find(time_ns, -1, self._is_change)
 
     def next_gap(self, time_ns: int) -> int | None:
-        return self._gap(time_ns, 1)
+        return self._find(time_ns, 1, self._is_after_gap)
 
     def previous_gap(self, time_ns: int) -> int | None:
-        return self._gap(time_ns, -1)
+        return self._find(time_ns, -1, self._is_after_gap)
 
     def next_event(self, time_ns: int) -> int | None:
-        """Events are not exported."""
-        return None
+        return self._find(time_ns, 1, _is_loud)
 
     def previous_event(self, time_ns: int) -> int | None:
-        """Events are not exported."""
-        return None
+        return self._find(time_ns, -1, _is_loud)
 
     def events(self, from_ns: int, to_ns: int) -> list[Event]:
-        """Events are not exported."""
-        return []
+        """Those of what has been read so far, and is still kept."""
+        ticks = (tick for _, chunk in sorted(self._chunks.items()) for tick in chunk.values())
+        return [event for tick in ticks for event in tick.events if from_ns <= event.time < to_ns]
 
     def strip(self, from_ns: int, to_ns: int, columns: int) -> list[StripColumn]:
         """The node's phases over any stretch, one point a column."""
@@ -192,7 +201,7 @@ class NodePast:
         last = min(first + _CHUNK - 1, self.last_sequence)
         query = f'{{__name__=~"{SELECTOR}", {self._match}}}'
         try:
-            found = self._client.query_range(query, first * step, (last + 1) * step, step)
+            found = self._client.query_range(query, (first - _EARLIER) * step, (last + 1) * step, step)
         except PromProblem as problem:
             self.problems = (problem.reason,)
             raise
@@ -202,14 +211,18 @@ class NodePast:
             place = place_of(labels.get("__name__", ""), labels)
             if place is not None:
                 _spread(place, labels, points, step, moments)
+        happenings = Happenings(self._book)
         known: dict[int, Tick] = {}
-        for sequence in range(first, last + 1):
+        for sequence in range(first - _EARLIER, last + 1):
             before, now = moments.get(sequence), moments.get(sequence + 1)
             if before and now:
-                known[sequence] = tick_of(
+                tick = tick_of(
                     before, now, sequence=sequence, start=sequence * step * _NANO, end=(sequence + 1) * step * _NANO,
                     seconds=float(step), name=self.host_name,
                 )  # fmt: skip
+                events = happenings.push(tick)
+                if sequence >= first:
+                    known[sequence] = replace(tick, events=events)
         self._chunks[chunk] = known
         while len(self._chunks) > _KEPT_CHUNKS:
             self._chunks.popitem(last=False)
@@ -225,29 +238,30 @@ class NodePast:
                 return tick
         return None
 
-    def _change(self, time_ns: int, direction: int) -> int | None:
-        """The nearest interval with which the node's label became another one."""
-        sequence = time_ns // _NANO // self._step
-        for _ in range(_FAR * _CHUNK):
-            sequence += direction
-            if not self.first_sequence < sequence <= self.last_sequence:
-                return None
-            here, before = self.tick(sequence), self.tick(sequence - 1)
-            if here is not None and before is not None and _label(here) != _label(before):
-                return here.interval.start
-        return None
-
-    def _gap(self, time_ns: int, direction: int) -> int | None:
-        """The nearest interval before which one is missing."""
+    def _find(self, time_ns: int, direction: int, is_it: Callable[[Tick], bool]) -> int | None:
+        """The start of the nearest such interval, and never of the one at that moment."""
         sequence = time_ns // _NANO // self._step
         for _ in range(_FAR * _CHUNK):
             sequence += direction
             if not self.first_sequence < sequence <= self.last_sequence:
                 return None
             here = self.tick(sequence)
-            if here is not None and self.tick(sequence - 1) is None:
+            if here is not None and is_it(here):
                 return here.interval.start
         return None
+
+    def _is_change(self, here: Tick) -> bool:
+        """Whether the node's label became another one with it."""
+        before = self.tick(here.interval.sequence - 1)
+        return before is not None and _label(here) != _label(before)
+
+    def _is_after_gap(self, here: Tick) -> bool:
+        return self.tick(here.interval.sequence - 1) is None
+
+
+def _is_loud(tick: Tick) -> bool:
+    """Changes of phase are found by themselves."""
+    return any(event.kind != "phase-change" for event in tick.events)
 
 
 def _label(tick: Tick) -> str:

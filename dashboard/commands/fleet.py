@@ -14,6 +14,7 @@ from dashboard.commands.screen import run_app, screen_arguments, terminal_needed
 
 if TYPE_CHECKING:
     from collectors.fleet.watch import FleetSource
+    from collectors.slo import SloBook
     from dashboard.config import Fleet, Loaded
     from dashboard.fleet_app import OpenNode
 
@@ -38,15 +39,17 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--prometheus and exporters to read directly exclude one another")
     if not is_direct and fleet.prometheus is None:
         raise UsageError("name a Prometheus (--prometheus URL, or prometheus in [fleet]), or exporters as HOST:PORT")
+    from dashboard.objectives import slo_book
+
+    book = slo_book(loaded.config.slo)
     source, where, open_node = (
-        _direct(args.nodes, args.targets, fleet) if is_direct else _prometheus(fleet)
+        _direct(args.nodes, args.targets, fleet, book) if is_direct else _prometheus(fleet, book)
     )  # fmt: skip
     terminal_needed("the queries stand in docs/fleet.md, for whoever wants the figures elsewhere")
     from collectors.fleet.watch import FleetWatch
     from collectors.timezone import local_zone_name, zone_of
     from dashboard.fleet_app import FleetApp
     from dashboard.fleet_board import FleetBoard
-    from dashboard.objectives import slo_book
 
     board = FleetBoard(price=fleet.gpu_hour_price, where=where, has_past=source.has_past,
                        scrape_interval=source.scrape_interval, refresh=fleet.refresh)  # fmt: skip
@@ -56,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         open_node,
         ascii=loaded.config.tui.ascii,
         zone=zone_of(local_zone_name()),
-        slo=slo_book(loaded.config.slo),
+        slo=book,
         ways=ways(loaded),
     )
     return run_app(app, mouse=loaded.config.tui.mouse)
@@ -76,7 +79,7 @@ def _for_exporters(loaded: Loaded) -> Fleet:
     return replace(fleet, **{name: getattr(usual, name) for name in servers})
 
 
-def _prometheus(fleet: Fleet) -> tuple[FleetSource, str, OpenNode]:
+def _prometheus(fleet: Fleet, book: SloBook) -> tuple[FleetSource, str, OpenNode]:
     from collectors.fleet.past import NodePast
     from collectors.fleet.prometheus import PrometheusFleet
     from collectors.fleet.queries import Target
@@ -89,7 +92,7 @@ def _prometheus(fleet: Fleet) -> tuple[FleetSource, str, OpenNode]:
     def open_node(name: str, at: float | None) -> ReplayFeed:
         past = NodePast(
             client_of(fleet, fleet.timeout), target, source.key_of(name), name=name, step=source.scrape_interval,
-            zone=zone_of(local_zone_name()), at=at or time.time(),
+            zone=zone_of(local_zone_name()), book=book, at=at or time.time(),
         )  # fmt: skip
         feed = ReplayFeed(past, at=None if at is None else round(at * 1e9), origin=f"from {fleet.prometheus}")
         if at is None:
@@ -99,7 +102,7 @@ def _prometheus(fleet: Fleet) -> tuple[FleetSource, str, OpenNode]:
     return source, str(fleet.prometheus), open_node
 
 
-def _direct(nodes: list[str], targets: Path | None, fleet: Fleet) -> tuple[FleetSource, str, OpenNode]:
+def _direct(nodes: list[str], targets: Path | None, fleet: Fleet, book: SloBook) -> tuple[FleetSource, str, OpenNode]:
     from collectors.fleet.direct import DirectFleet
     from collectors.fleet.targets import TargetsProblem, read_targets
     from dashboard.config_values import page_url
@@ -119,7 +122,7 @@ def _direct(nodes: list[str], targets: Path | None, fleet: Fleet) -> tuple[Fleet
         )
     source = DirectFleet(
         unique, interval=fleet.refresh, timeout=fleet.timeout, headers=credentials_of(fleet),
-        verify=fleet.ca_file or not fleet.insecure,
+        verify=fleet.ca_file or not fleet.insecure, book=book,
     )  # fmt: skip
     where = f"{len(unique)} exporter{'s' if len(unique) > 1 else ''}, read directly"
     return source, where, source.open
