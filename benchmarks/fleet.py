@@ -6,7 +6,8 @@ For each number of nodes: pages of 8 GPUs and one engine (`benchmarks.fleet_data
 an hour and the minutes to come are loaded into a Prometheus as blocks; it runs on loopback with
 `deploy/prometheus/phasetop.rules.yml`. Then the fleet's app runs against it at 200x50, looking every
 five seconds, and says how long a look took, when the map of time was full, how long its event loop was
-ever held up, its memory (PSS), and how many queries and samples a look needs.
+ever held up, its memory (PSS), and how many queries and samples a look needs. Others at work on the
+machine make looks longer and their CPU time hardly, so that both are told, and the machine's load.
 
 Needs `prometheus` and `promtool`. 1,000 nodes take 2 GB of disk while they are made.
 """
@@ -22,13 +23,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from benchmarks.fleet_data import write_openmetrics
+from benchmarks.fleet_look import measure
 
 _STEP = 30
-_PAST, _FUTURE = 60, 26
+_PAST, _FUTURE = 60, 34
 _RULES = Path(__file__).parent.parent / "deploy" / "prometheus" / "phasetop.rules.yml"
 
 
@@ -41,7 +42,7 @@ def main() -> int:
     parser.add_argument("--measure", metavar="URL", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:
-        print(json.dumps(_measure(args.measure, args.looks)))
+        print(json.dumps(measure(args.measure, args.looks)))
         return 0
     for nodes in args.nodes or [10, 100, 1000]:
         with tempfile.TemporaryDirectory(dir=args.directory, prefix="fleet-") as directory:
@@ -95,93 +96,16 @@ def _measured(port: int, looks: int, *, wait: float) -> dict[str, Any]:
     return found
 
 
-def _measure(url: str, looks: int) -> dict[str, Any]:
-    from collectors.fleet.prometheus import PrometheusFleet
-    from collectors.fleet.queries import Target
-    from collectors.fleet.watch import FleetState, FleetWatch
-    from collectors.promql import PromClient
-    from dashboard.fleet_app import FleetApp
-    from dashboard.fleet_board import FleetBoard
-    from dashboard.state import Feed
-
-    states: list[tuple[float, FleetState]] = []
-    source = PrometheusFleet(PromClient(url, stats=True), Target())
-    began = time.monotonic()
-
-    class Measured(FleetApp):
-        held_up = 0.0
-        last = 0.0
-
-        def on_mount(self) -> None:
-            super().on_mount()
-            self.set_interval(0.05, self._pulse)
-            self.set_interval(1.0, self._act)
-
-        def _pulse(self) -> None:
-            now = time.monotonic()
-            self.held_up = max(self.held_up, now - self.last - 0.05) if self.last else 0.0
-            self.last = now
-
-        def _act(self) -> None:
-            """Somebody scrolls while it works; enough looks, and it ends."""
-            self.fleet_screen.action_page_by(1 if int(time.monotonic()) % 10 < 5 else -1)
-            if len(_looks(states)) >= looks and not self.board.state.is_filling:
-                self.exit()
-
-    def make_watch(take: Any) -> FleetWatch:
-        def deliver(state: FleetState) -> None:
-            states.append((time.monotonic(), state))
-            take(state)
-
-        return FleetWatch(source, deliver, interval=5.0)
-
-    def no_node(name: str, at: float | None) -> Feed:
-        raise RuntimeError("nothing is opened here")
-
-    app = Measured(make_watch, FleetBoard(where=url), no_node)
-    app.run(headless=True, size=(200, 50))
-    found = [state.snapshot for _, state in _looks(states) if state.snapshot is not None]
-    full = [moment for moment, state in states if state.heat is not None and not state.is_filling]
-    steady = found[1:]
-    return {
-        "looks": len(found),
-        "first_look_seconds": round(found[0].took, 3),
-        "look_seconds": round(median(one.took for one in steady), 3),
-        "worst_look_seconds": round(max(one.took for one in steady), 3),
-        "heat_full_seconds": round(full[0] - began, 2) if full else None,
-        "held_up_seconds": round(app.held_up, 3),
-        "pss_mb": round(_pss() / 1e6, 1),
-        "queries": min(one.queries for one in steady),
-        "samples_read": median(one.samples_read or 0 for one in steady),
-        "nodes": len(found[-1].nodes),
-        "uses_rules": found[-1].uses_rules,
-        "problems": list(found[-1].problems),
-    }
-
-
-def _looks(states: list[tuple[float, Any]]) -> list[tuple[float, Any]]:
-    """The first state of each look."""
-    seen: dict[int, tuple[float, Any]] = {}
-    for moment, state in states:
-        seen.setdefault(id(state.snapshot), (moment, state))
-    return list(seen.values())
-
-
-def _pss() -> int:
-    for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1024
-    return 0
-
-
 def _told(row: dict[str, Any]) -> str:
     lines = [f"{row['nodes']} nodes, {row['series']:,} series"]
     for name in ("raw", "rules"):
         one = row[name]
         lines.append(
-            f"  {name:5}: look {one['look_seconds']} s (worst {one['worst_look_seconds']}), map full after "
+            f"  {name:5}: look {one['look_seconds']} s (worst {one['worst_look_seconds']}), CPU time of a look "
+            f"{one['look_cpu_seconds']} s, of all until the next {one['turn_cpu_seconds']} s, map full after "
             f"{one['heat_full_seconds']} s, held up {one['held_up_seconds']} s, {one['pss_mb']} MB, "
-            f"{one['queries']} queries, {one['samples_read']:,.0f} samples, rules {one['uses_rules']} {one['problems']}"
+            f"{one['queries']} queries, {one['samples_read']:,.0f} samples, rules {one['uses_rules']}, "
+            f"load {one['load']} {' '.join(one['problems'])}"
         )
     return "\n".join(lines)
 
