@@ -14,18 +14,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TextIO
 
 from collectors.gpu.page_table import DCGM
 from collectors.gpu.pages import can_be
+from collectors.round_clock import MIDNIGHT_SECONDS, RoundClock
 
-_MIB = 1024.0 * 1024.0
+MIB = 1024.0 * 1024.0
 _FIRST = ("gpu", "date", "time")
 _NOTHING = frozenset({"-", "–", "n/a", "na", "[n/a]", ""})
-_RECENT_SECONDS = 60.0
-_MIDNIGHT_SECONDS = 12 * 3600
 
 Figures = dict[str, float]
 
@@ -54,7 +53,7 @@ _SMI: Mapping[str, Column] = {
     "pclk": Column("sm_clock_hertz", 1e6),
     "pviol": Column("throttle_power_ratio", 0.01),
     "tviol": Column("throttle_thermal_ratio"),
-    "fb": Column("memory_used_bytes", _MIB),
+    "fb": Column("memory_used_bytes", MIB),
     "sbecc": Column("ecc_corrected_errors"),
     "dbecc": Column("ecc_uncorrected_errors"),
     "rxpci": Column("pcie_rx_bytes_per_second", 1e6),
@@ -85,8 +84,8 @@ _DCGMI: Mapping[str, Column] = {
     "mmtmp": Column("memory_temperature_celsius"),
     "smclk": Column("sm_clock_hertz", 1e6),
     "mmclk": Column("memory_clock_hertz", 1e6),
-    "fbusd": Column("memory_used_bytes", _MIB),
-    "fbttl": Column("memory_total_bytes", _MIB),
+    "fbusd": Column("memory_used_bytes", MIB),
+    "fbttl": Column("memory_total_bytes", MIB),
 }
 _DCGM_IDS: Mapping[str, str] = {
     "100": "smclk", "101": "mmclk", "140": "mmtmp", "150": "tmptr", "155": "power", "156": "totec", "203": "gputl",
@@ -105,6 +104,8 @@ class Row:
     time: float | None
     figures: Figures
     totals: Figures
+    name: str | None = None
+    """The product's, where it is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,7 @@ class _Layout:
         lower = tuple(_words(line.lower()))
         if lower[:1] == ("entity",):
             self.is_dcgmi, self.names = True, tuple(_DCGM_IDS.get(name, name) for name in lower[1:])
-        elif line.lstrip().startswith("#") and lower and lower[0] in _FIRST and "gpu" in lower[:3]:
+        elif lower and lower[0] in _FIRST and "gpu" in lower[:3] and _SMI.keys() & set(lower):
             # With a `pid` it is `nvidia-smi pmon`: shares of processes, which are no GPU's.
             self.is_dcgmi, self.names = False, () if "pid" in lower else lower
         else:
@@ -154,7 +155,7 @@ class _Layout:
         totals: Figures = {}
         for name, text in cells.items():
             column = columns.get("dramutil" if columns is _SMI and name.startswith("dram") else name)
-            value = None if column is None else _value(text, column.factor)
+            value = None if column is None else value_of(text, column.factor)
             if column is not None and value is not None:
                 if column.counted:
                     totals[column.name] = value
@@ -192,14 +193,14 @@ def rounds(
     for rows, _ in _rows_by_round(path, open_file, lambda message: None):
         count += 1
         time = rows[0].time
-        if time is not None and last is not None and last - time > _MIDNIGHT_SECONDS:
+        if time is not None and last is not None and last - time > MIDNIGHT_SECONDS:
             nights += 1
         last = time if time is not None else last
         entities.update(row.entity for row in rows)
     if not count:
         raise DmonError(f"{path}: no row of a GPU under a header; save the output of `dmon` with its headers")
     chosen = "GPU" if "GPU" in entities else "GPU-I"
-    clock = _Clock(path, count, nights, last, delay)
+    clock = RoundClock(path, count, last, delay, nights=nights)
     for rows, source in _rows_by_round(path, open_file, warn):
         at = clock.next(rows[0].time)
         named = {_uuid(row): row for row in rows if row.entity == chosen}
@@ -230,7 +231,7 @@ def _row_of(layout: _Layout, line: str, where: str, warn: Callable[[str], None])
     stripped = line.strip()
     if not stripped or layout.take_header(stripped) or stripped.startswith("#") or not layout.names:
         return None
-    if stripped.split()[0].lower() in ("id", "idx"):
+    if {"id", "idx"} & set(_words(stripped.lower())[:3]):  # the units below a header that has lost its #
         return None
     try:
         return layout.row(stripped)
@@ -243,7 +244,8 @@ def _words(line: str) -> list[str]:
     return line.strip().lstrip("#").replace(",", " ").split()
 
 
-def _value(text: str, factor: float) -> float | None:
+def value_of(text: str, factor: float) -> float | None:
+    """A cell's number, None where it says that there is none. Raises ValueError."""
     if text.lower() in _NOTHING:
         return None
     number = float(text)
@@ -262,34 +264,6 @@ def _time(date: str | None, time: str | None) -> float | None:
 
 def _uuid(row: Row) -> str:
     return f"index {row.index}" if row.entity == "GPU" else f"instance {row.index}"
-
-
-class _Clock:
-    """When each round was, in epoch seconds."""
-
-    def __init__(self, path: Path, count: int, nights: int, last: float | None, delay: float) -> None:
-        """`count` rounds over `nights` midnights, the last one at `last`."""
-        written = path.stat().st_mtime
-        self._delay = delay
-        self._next = written - count * delay
-        self._before: float | None = None
-        self._day: datetime | None = None
-        if last is not None and last <= 86_400:
-            end = datetime.fromtimestamp(written)
-            midnight = end.replace(hour=0, minute=0, second=0, microsecond=0)
-            is_yesterday = last > (end - midnight).total_seconds() + _RECENT_SECONDS
-            self._day = midnight - timedelta(days=nights + is_yesterday)
-
-    def next(self, time: float | None) -> float:
-        if time is None:
-            self._next += self._delay
-            return self._next
-        if self._day is None:
-            return time
-        if self._before is not None and self._before - time > _MIDNIGHT_SECONDS:
-            self._day += timedelta(days=1)
-        self._before = time
-        return self._day.timestamp() + time
 
 
 def mean(rows: Iterable[Figures]) -> Figures:

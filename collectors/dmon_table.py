@@ -1,4 +1,4 @@
-"""A `dmon` table over time: what it says of each GPU within an interval."""
+"""A table of `nvidia-smi` or `dcgmi` over time: what it says of each GPU within an interval."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from collectors.dmon import Figures, Round, Row, mean
 from collectors.gpu.pages import can_be
+from collectors.gpu.peaks import PeakBook
 from collectors.median import median
 from collectors.readings import GpuReading, field_specs
 
@@ -24,6 +25,7 @@ class DmonTable:
     """Rounds as they come, readings as intervals close. Times are epoch seconds."""
 
     def __init__(self) -> None:
+        self._book = PeakBook()
         self._rounds: list[Round] = []
         """Since the last interval closed."""
         self._last: Round | None = None
@@ -45,10 +47,7 @@ class DmonTable:
         rounds, self._rounds = self._rounds or [last], []
         pause = median(self._gaps) if self._gaps else None
         if edge - last.time > max(patience, _PATIENCE * (pause or 0.0)):
-            return tuple(
-                GpuReading(uuid=uuid, index=row.index, source=last.source, state="stale", age_seconds=edge - last.time)
-                for uuid, row in last.rows.items()
-            )
+            return tuple(_stale(uuid, row, last, edge) for uuid, row in last.rows.items())
         return tuple(self._reading(uuid, row, rounds, edge, pause) for uuid, row in last.rows.items())
 
     def _reading(self, uuid: str, row: Row, rounds: list[Round], edge: float, pause: float | None) -> GpuReading:
@@ -63,13 +62,23 @@ class DmonTable:
                 window = last.time - before[0]
                 grown = {name: total - before[1][name] for name, total in row.totals.items() if name in before[1]}
                 values.update((name, one) for name, one in grown.items() if one >= 0 and can_be(name, one))
+        peak = self._book.of(row.name)
         return GpuReading(
             uuid=uuid,
             index=row.index,
+            name=row.name,
             source=last.source,
+            dram_peak_bytes_per_second=peak.dram,
+            tensor_peak_flops_per_second=peak.tensor,
+            peak_source=peak.source,
             window_seconds=window,
             age_seconds=max(0.0, edge - last.time),
             activity_window_seconds=pause,
             activity_age_seconds=max(0.0, edge - last.time),
             **{name: min(value, 1.0) if name.endswith("_ratio") else value for name, value in values.items()},
         )
+
+
+def _stale(uuid: str, row: Row, last: Round, edge: float) -> GpuReading:
+    age = edge - last.time
+    return GpuReading(uuid=uuid, index=row.index, name=row.name, source=last.source, state="stale", age_seconds=age)

@@ -4,7 +4,8 @@ A file of pages holds one JSON object a line, optionally gzip-compressed: `t` (e
 was asked for), `dur` (seconds until it had arrived), `text` (the page), `url`, `status`, `error`;
 all but `t` and `text` may be absent. The last page that had arrived before an edge closes the
 interval, as it would have live. Pages are of serving engines or of GPU exporters, in any mixture.
-What `nvidia-smi dmon` or `dcgmi dmon` printed (`dmon.py`) is told by its header.
+Tables of `nvidia-smi dmon` and `dcgmi dmon` (`dmon.py`) and of `nvidia-smi --query-gpu` (`smi_query.py`) are told by
+their headers.
 """
 
 from __future__ import annotations
@@ -34,13 +35,14 @@ from collectors.gpu.pages import GpuPage
 from collectors.model import EngineKey, Gap, Interval
 from collectors.ownership import assign_gpus
 from collectors.readings import EngineReading, GpuReading, rounded
+from collectors.smi_query import header_of, query_rounds
 from collectors.text import clean
 
 _PAUSE_SECONDS = 60.0
 """Without a page for so long, the recording is taken to have been paused, and a new run begins."""
 
 _HEADER_WITHIN = 20
-"""Lines, from the beginning of a file, within which the header of a `dmon` table must be."""
+"""Lines, from the beginning of a file, within which the header of a table must be."""
 _NANO = 1_000_000_000
 _REFUSED = "refused"
 """What every client's error says, in one form or another, when nobody listens at an address."""
@@ -82,7 +84,10 @@ def import_intervals(
     if interval <= 0:
         raise ImportFailed(f"an interval of {interval:g} s is not positive; give e.g. --interval 1s")
     assembler = _Assembler(round(interval * _NANO))
-    files = [_rounds(path, dmon_delay, warn) if _is_dmon(path) else _pages(path, engine, warn) for path in paths]
+    files = []
+    for path in paths:
+        reader = _table_reader(path)
+        files.append(_pages(path, engine, warn) if reader is None else _rounds(path, reader, dmon_delay, warn))
     pages = heapq.merge(*files, key=lambda page: page.arrived)
     for page in pages:
         yield from assembler.put(page)
@@ -108,17 +113,27 @@ def _pages(path: Path, engine: str | None, warn: Callable[[str], None]) -> Itera
         raise ImportFailed(f"{path}: cannot be read: {clean(str(problem))}") from problem
 
 
-def _is_dmon(path: Path) -> bool:
+def _table_reader(path: Path) -> Callable[..., Iterator[Round]] | None:
+    """What reads the table in a file; None where it holds none, but pages."""
     try:
         with _open(path) as lines:
-            return any(is_dmon(line) for line in islice(lines, _HEADER_WITHIN) if not line.lstrip().startswith("{"))
+            for line in islice(lines, _HEADER_WITHIN):
+                if line.lstrip().startswith("{"):
+                    continue
+                if is_dmon(line):
+                    return rounds
+                if header_of(line):
+                    return query_rounds
+            return None
     except (OSError, EOFError) as problem:
         raise ImportFailed(f"{path}: cannot be read: {clean(str(problem))}") from problem
 
 
-def _rounds(path: Path, delay: float, warn: Callable[[str], None]) -> Iterator[SavedPage]:
+def _rounds(
+    path: Path, reader: Callable[..., Iterator[Round]], delay: float, warn: Callable[[str], None]
+) -> Iterator[SavedPage]:
     try:
-        for one in rounds(path, partial(_open, path), delay=delay, warn=warn):
+        for one in reader(path, partial(_open, path), delay=delay, warn=warn):
             yield SavedPage(one.time, path.name, None, None, one)
     except DmonError as problem:
         raise ImportFailed(str(problem)) from problem

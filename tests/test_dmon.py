@@ -137,6 +137,12 @@ def test_csv_is_read_as_the_table_is(tmp_path: Path) -> None:
     assert (first.kernel_active_ratio, first.power_watts, first.memory_temperature_celsius) == (0.99, 252.0, None)
 
 
+def test_a_header_that_has_lost_its_mark_is_still_one(tmp_path: Path) -> None:
+    text = "time,gpu,pwr,sm\nHH:MM:SS,Idx,W,%\n10:00:00,0,251,97\n10:00:01,0,252,99\n"
+    made = list(import_intervals([saved(tmp_path / "dmon.csv", text)], warn=pytest.fail))
+    assert [by_index(dict(one.gpus))[0].power_watts for one in made] == [251.0, 252.0]
+
+
 def test_gpm_columns_are_what_they_say(tmp_path: Path) -> None:
     gpu = newest(saved(tmp_path / "dmon.txt", SMI_GPM))[0]
     assert (gpu.sm_active_ratio, gpu.occupancy_ratio, gpu.tensor_active_ratio) == (0.83, 0.27, 0.07)

@@ -37,7 +37,8 @@ class _Complaints:
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files", metavar="FILE", nargs="+", type=Path,
-        help='JSON lines, also .gz: {"t": epoch seconds, "text": page}; or what nvidia-smi dmon or dcgmi dmon printed',
+        help='JSON lines, also .gz: {"t": epoch seconds, "text": page}; or what nvidia-smi dmon, dcgmi dmon'
+        " or nvidia-smi --query-gpu printed",
     )  # fmt: skip
     parser.add_argument(
         "-o", "--output", metavar="RECORDING", required=True, type=Path, help="file to make, or a directory for it"
@@ -45,7 +46,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--interval", metavar="1s", default="1s", help="length of the intervals to make")
     parser.add_argument("--engine", metavar="URL", help="address of pages whose lines name none")
     parser.add_argument(
-        "--dmon-delay", metavar="1s", default="1s", help="between two rounds of a dmon file that tells no times"
+        "--dmon-delay", metavar="1s", default="1s", help="between two rounds of such a table that tells no times"
     )
     config_argument(parser)
 
