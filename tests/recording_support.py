@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -176,11 +175,3 @@ def settled_labels(written: Iterable[Tick]) -> dict[tuple[int, str], Label]:
 def files(directory: Path) -> list[str]:
     """Names of the recording files, oldest first."""
     return sorted(path.name for path in directory.glob("phasetop-*.db"))
-
-
-def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    """Waits for another thread or process to bring something about."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never came to be"
-        time.sleep(0.005)

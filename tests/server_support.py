@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from exporters.server import BoundAddress, MetricsServer, ServerOptions
+from tests.patience import PATIENCE
 
 PAGE = b"# HELP up Whether it is.\n# TYPE up gauge\nup 1\n" * 20
 
@@ -60,7 +61,7 @@ def serving(*, ready: bool = True, page: Any = None, **options: Any) -> Iterator
 class Client:
     """One connection that sends bytes as they are and reads whole responses."""
 
-    def __init__(self, address: BoundAddress, context: ssl.SSLContext | None = None, timeout: float = 20.0) -> None:
+    def __init__(self, address: BoundAddress, context: ssl.SSLContext | None = None, timeout: float = PATIENCE) -> None:
         plain = socket.create_connection((address.host, address.port), timeout)
         self.socket = context.wrap_socket(plain, server_hostname="localhost") if context else plain
         self._received = b""
@@ -140,7 +141,7 @@ def make_certificates(folder: Path) -> Certificates:
         files = ["-keyout", made.key(name), "-out", made.cert(name)]
         kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
         command = [openssl, "req", "-x509", *kind, "-subj", f"/CN={name}", *files, *arguments]
-        subprocess.run(command, check=True, capture_output=True, timeout=30)
+        subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
 
     request("authority")
     request("stranger")

@@ -12,12 +12,13 @@ import pytest
 
 from dashboard.cli import COMMANDS
 from dashboard.config import Config, load
+from tests.patience import PATIENCE
 
 COMMAND = (sys.executable, "-c", "from dashboard.cli import run; run()")
 
 
 def phasetop(
-    *arguments: str, environment: Mapping[str, str] | None = None, text: str = "", timeout: float = 60
+    *arguments: str, environment: Mapping[str, str] | None = None, text: str = "", timeout: float = 2 * PATIENCE
 ) -> subprocess.CompletedProcess[str]:
     quiet = {name: value for name, value in os.environ.items() if not name.startswith("PHASETOP_")}
     return subprocess.run(
@@ -132,7 +133,12 @@ def test_a_reader_that_has_seen_enough_is_no_error_message() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     process = subprocess.run(
-        [*COMMAND, "config", "show"], stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        [*COMMAND, "config", "show"],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=2 * PATIENCE,
+        check=False,
     )
     os.close(writing)
     assert (process.returncode, process.stderr) == (1, "")

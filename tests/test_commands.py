@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from collectors.replay import Recording
+from tests.patience import PATIENCE, until
 from tests.test_cli import COMMAND, phasetop
 
 ENVIRONMENT = {
@@ -30,7 +31,6 @@ ENVIRONMENT = {
     "TERM": "xterm-256color",
 }
 START = 1_700_000_000
-PATIENCE = 30.0
 
 
 def page(second: int) -> str:
@@ -75,13 +75,12 @@ def intervals(path: Path) -> int:
 
 def wait_for_intervals(directory: Path, count: int) -> Path:
     """The recording file in `directory` once it holds so many intervals."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        for file in directory.glob("phasetop-*.db"):
-            if intervals(file) >= count:
-                return file
-        time.sleep(0.05)
-    raise AssertionError(f"{directory} never held {count} intervals")
+
+    def found() -> list[Path]:
+        return [file for file in directory.glob("phasetop-*.db") if intervals(file) >= count]
+
+    until(found, f"{count} intervals in {directory}")
+    return found()[0]
 
 
 def is_closed(file: Path) -> bool:

@@ -9,17 +9,17 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from collectors.replay import Recording
+from tests.patience import PATIENCE, until
 from tests.test_cli import COMMAND
-from tests.test_commands import ENVIRONMENT, PATIENCE, is_closed, wait_for_intervals
+from tests.test_commands import ENVIRONMENT, is_closed, wait_for_intervals
 
 ANSWERS = {"read anew", "not taken up"}
 
@@ -50,20 +50,19 @@ class Running:
 
     def told(self, words: str, since: int = 0) -> dict[str, str]:
         """The first line with these words, waited for."""
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            for line in self.log[since:]:
-                if words in line["message"]:
-                    return line
-            time.sleep(0.02)
-        raise AssertionError(f"never told of {words!r}: {self.log}")
+
+        def found() -> list[dict[str, str]]:
+            return [line for line in self.log[since:] if words in line["message"]]
+
+        until(found, lambda: f"{words!r} in {self.log}")
+        return found()[0]
 
     def reload(self, text: str) -> None:
         """Write another configuration, have it read, and wait for the answer."""
         since = len(self.log)
         self.file.write_text(text)
         self.process.send_signal(signal.SIGHUP)
-        eventually(lambda: any(ANSWERS & set(line["message"].split("; ")) for line in self.log[since:]))
+        until(lambda: any(ANSWERS & set(line["message"].split("; ")) for line in self.log[since:]))
 
     def url(self, since: int = 0) -> str:
         return self.told("serving ", since)["message"].split()[-1]
@@ -80,11 +79,12 @@ def seconds_measured(url: str) -> float:
     return sum(value for name, value in found.items() if name.startswith("phasetop_host_phase_label_seconds_total"))
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+def is_refused(url: str) -> bool:
+    try:
+        page(url)
+    except OSError as error:
+        return "refused" in str(error)
+    return False
 
 
 def configured(listen: str, record: str = "first", *more: str) -> str:
@@ -117,18 +117,18 @@ def test_a_wrong_configuration_is_told_whole_and_changes_nothing(daemon: Running
     ] == []
     assert wrong[-1] == "not taken up; the one before stays in force"
     before = seconds_measured(url)
-    eventually(lambda: seconds_measured(url) > before)
+    until(lambda: seconds_measured(url) > before)
 
 
 def test_counters_go_on_when_what_is_measured_changes_and_the_recording_says_why_time_is_missing(
     daemon: Running, tmp_path: Path
 ) -> None:
     url = daemon.url()
-    eventually(lambda: seconds_measured(url) >= 1.0)
+    until(lambda: seconds_measured(url) >= 1.0)
     before = seconds_measured(url)
     daemon.reload(configured("127.0.0.1:0").replace("250ms", "500ms"))
     assert daemon.told("read anew")["message"] == "read anew; changed: sampling.interval"
-    eventually(lambda: seconds_measured(url) >= before + 1.0)
+    until(lambda: seconds_measured(url) >= before + 1.0)
     daemon.process.terminate()
     assert daemon.process.wait(PATIENCE) == 0
     with Recording(tmp_path / "first") as recording:
@@ -178,13 +178,12 @@ def test_an_address_in_use_keeps_the_old_one_and_a_free_one_takes_its_place(daem
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         daemon.reload(configured(address))
         assert "the port is in use" in daemon.told("cannot listen")["message"]
-    eventually(lambda: seconds_measured(old) >= 0.5)
+    until(lambda: seconds_measured(old) >= 0.5)
     before, since = seconds_measured(old), len(daemon.log)
     daemon.reload(configured(address))
     assert daemon.url(since) == f"http://{address}/metrics"
     assert seconds_measured(f"http://{address}/metrics") >= before
-    with pytest.raises(OSError, match="refused"):
-        page(old)
+    until(lambda: is_refused(old))
 
 
 def test_other_credentials_at_the_same_address_are_asked_for_without_a_moment_of_silence(

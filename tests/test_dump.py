@@ -16,6 +16,7 @@ from collectors.model import Gap, Tick
 from collectors.readings import GpuReading, field_specs
 from collectors.replay import Recording
 from exporters.dump import TABLES, dump_csv, dump_jsonl
+from tests.patience import until
 from tests.recording_support import (
     SECOND,
     START,
@@ -25,7 +26,6 @@ from tests.recording_support import (
     recorder,
     recording_file,
     ticks,
-    until,
     with_event,
 )
 

@@ -5,7 +5,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 from collectors.engine.networks import addresses_of, container_of, is_elsewhere, is_linked, network_of, published_ports
 from collectors.processes import Process
 from tests.live_support import plant
+from tests.patience import PATIENCE, until
 
 GATEWAY = "eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000"
 LINK = "eth0\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF"
@@ -108,10 +108,7 @@ def test_a_process_in_a_network_of_its_own_is_told_apart_without_any_rights() ->
     try:
         assert other.stdout is not None
         other.stdout.readline()
-        deadline = time.monotonic() + 10
-        while not is_elsewhere("/proc", other.pid) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert is_elsewhere("/proc", other.pid)
+        until(lambda: is_elsewhere("/proc", other.pid), "a network of its own")
         assert addresses_of("/proc", other.pid) == ()
     finally:
-        other.communicate(b"\n", timeout=10)
+        other.communicate(b"\n", timeout=PATIENCE)

@@ -10,7 +10,8 @@ from collectors.model import HOST, Event, Tick
 from collectors.replay import Recording
 from collectors.store import NotARecording, RecordingError
 from exporters.notes import add_note
-from tests.recording_support import SECOND, START, interval, recorder, recording_file, ticks, until
+from tests.patience import until
+from tests.recording_support import SECOND, START, interval, recorder, recording_file, ticks
 
 
 def test_a_note_goes_into_a_recording_while_it_is_written_and_its_follower_sees_it(tmp_path: Path) -> None:

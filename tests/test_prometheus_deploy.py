@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from exporters.families import families
+from tests.patience import PATIENCE
 
 FOLDER = Path(__file__).parent.parent / "deploy" / "prometheus"
 RULES = FOLDER / "phasetop.rules.yml"
@@ -140,7 +141,7 @@ def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = shutil.which("promtool")
     if command is None:
         pytest.skip("promtool is not installed (Debian: apt install prometheus)")
-    return subprocess.run([command, *arguments], capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run([command, *arguments], capture_output=True, text=True, timeout=2 * PATIENCE, check=False)
 
 
 @pytest.mark.parametrize(("what", "file"), [("config", "prometheus.yml"), ("rules", "phasetop.rules.yml")])

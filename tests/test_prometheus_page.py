@@ -19,6 +19,7 @@ from collectors.readings import EngineReading, GpuReading, HostReading, field_sp
 from exporters.families import families
 from exporters.health import CollectorHealth
 from exporters.prometheus import PrometheusSink
+from tests.patience import PATIENCE
 from tests.prometheus_support import (
     ENDPOINT,
     LATENCY,
@@ -60,7 +61,9 @@ def promtool_says(page: bytes) -> str:
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed (Debian: apt install prometheus)")
-    done = subprocess.run([promtool, "check", "metrics"], input=page, capture_output=True, timeout=30, check=False)
+    done = subprocess.run(
+        [promtool, "check", "metrics"], input=page, capture_output=True, timeout=2 * PATIENCE, check=False
+    )
     return (done.stdout + done.stderr).decode()
 
 

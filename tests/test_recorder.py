@@ -21,6 +21,7 @@ from collectors.replay import Recording
 from collectors.store import NoWriteAheadLog, file_sizes, is_being_written, recording_files, use_write_ahead_log
 from collectors.store_read import FileReader
 from exporters.recorder import AlreadyRecording, Recorder
+from tests.patience import until
 from tests.recording_support import (
     SECOND,
     START,
@@ -30,7 +31,6 @@ from tests.recording_support import (
     recorder,
     settled_labels,
     ticks,
-    until,
     with_event,
 )
 
@@ -230,7 +230,8 @@ FULL_DISK = """
 import json, resource, sys
 from pathlib import Path
 from collectors.model import Tick
-from tests.recording_support import interval, recorder, until
+from tests.patience import until
+from tests.recording_support import interval, recorder
 directory = Path(sys.argv[1])
 one = recorder(directory)
 for number in range(50):

@@ -18,6 +18,7 @@ from collectors.phase.label import phase_seconds
 from collectors.replay import Recording
 from exporters.recording_file import Origin, RecordingFile
 from exporters.retention import tidy
+from tests.patience import until
 from tests.recording_support import (
     SECOND,
     Estimator,
@@ -28,7 +29,6 @@ from tests.recording_support import (
     recording_file,
     settled_labels,
     ticks,
-    until,
 )
 
 REPOSITORY = Path(__file__).parent.parent

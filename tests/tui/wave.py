@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 import random
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from collectors.histogram import Histogram
 from collectors.model import (
@@ -43,6 +45,10 @@ def uuid(index: int) -> str:
     return f"GPU-{index:08x}-0000-4000-8000-000000000000"
 
 
+def _endpoint(index: int) -> str:
+    return f"http://127.0.0.1:{8000 + index}/metrics"
+
+
 @dataclass(frozen=True, slots=True)
 class Wave:
     """A node with `gpus` GPUs and `engines` engines, one tick a second."""
@@ -66,6 +72,7 @@ class Wave:
             if self.recorded(n):
                 yield self.tick(n)
 
+    @lru_cache(maxsize=2048)  # noqa: B019 - waves are few, and live as long as their module
     def tick(self, n: int) -> Tick:
         interval = self.interval(n)
         labels = {label.entity: label for label in self._labels(n, settled=False)}
@@ -120,7 +127,7 @@ class Wave:
         for i in range(self.gpus):
             yield Label(n, gpu_entity(uuid(i)), self.phase(n, settled=settled, what=1 + i), bottleneck)
         for i in range(self.engines):
-            yield Label(n, engine_entity(self._engine(n, i).key), self.phase(n, settled=settled, what=30), bottleneck)
+            yield Label(n, engine_entity((_endpoint(i), "0")), self.phase(n, settled=settled, what=30), bottleneck)
 
     def _host(self, n: int) -> HostReading:
         noise = self._random(n, 2)
@@ -168,7 +175,7 @@ class Wave:
         computed = float(round(9000 * busy * share * (1 + noise.gauss(0, 0.1))))
         generated = float(round(2000 * busy * (1 - share)))
         reading = EngineReading(
-            endpoint=f"http://127.0.0.1:{8000 + i}/metrics", engine_index="0", engine="vllm", model=self.model,
+            endpoint=_endpoint(i), engine_index="0", engine="vllm", model=self.model,
             role="both", version="0.11.0", state="ok", window_seconds=1.0, age_seconds=0.3,
             gpus=tuple(uuid(g) for g in range(self.gpus)),
         )  # fmt: skip
@@ -187,7 +194,7 @@ class Wave:
         )  # fmt: skip
 
     def _events(self, n: int) -> Iterator[Event]:
-        engine = engine_entity(("http://127.0.0.1:8000/metrics", "0"))
+        engine = engine_entity((_endpoint(0), "0"))
         marks: dict[int, tuple[EventKind, str, str]] = {
             140: ("throttle-begin", gpu_entity(uuid(5)), "power cap 38 s"),
             self.restart_at: ("engine-restart", engine, "engine restart"),
@@ -203,5 +210,5 @@ def _histogram(noise: random.Random, count: int, typical: float) -> Histogram:
     for _ in range(count):
         value = noise.lognormvariate(math.log(typical), 0.4)
         total += value
-        counts[next((k for k, bound in enumerate(BOUNDS) if value <= bound), len(BOUNDS))] += 1
+        counts[bisect_left(BOUNDS, value)] += 1
     return Histogram(BOUNDS, tuple(counts), round(total, 6))
