@@ -54,6 +54,23 @@ class WaitingDriver(LinuxDriver):
         super().__init__(app, debug=debug, mouse=mouse, size=size)
         self._ending = self.exit_event = _Ending()
 
+    @property
+    def _is_on(self) -> bool:
+        return self._key_thread is not None and self._key_thread.is_alive()
+
+    def _sigcont_application(self, *_: object) -> None:
+        """The process goes on, after ctrl+z or stopped from outside; Textual takes every time for the first."""
+        self._loop.call_soon_threadsafe(self._take_back)
+
+    def _take_back(self) -> None:
+        """Have the terminal as the dashboard needs it, whatever was done with it meanwhile, and the screen whole."""
+        if self._is_on:
+            self.suspend_application_mode()
+        elif not self._must_signal_resume:  # it has not begun, has ended, or something else was given the terminal
+            return
+        self.resume_application_mode()
+        self._app.refresh(layout=True)
+
     def run_input_thread(self) -> None:
         """On the thread: hands on the keys until `exit_event` is set."""
         parser = XTermParser(self._debug)

@@ -14,13 +14,23 @@ import termios
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
+from typing import Any
 
 from rich.cells import cell_len
+
+from tests.patience import PATIENCE
 
 _SEQUENCE = re.compile(
     r"\x1b(?:\[([0-?]*)([ -/]*[@-~])|[\]PX^_].*?(?:\x07|\x1b\\)|[ -/]+[0-~]|[0-OQ-WYZ\\`-~])", re.DOTALL
 )
-PATIENCE = 40.0
+_NUMBERS = re.compile(r"\d*(?:;\d*)*")
+_MOVES = {"A": (0, -1), "B": (0, 1), "C": (1, 0), "D": (-1, 0)}
+SILENCE = 0.5
+"""Seconds without a byte after which nothing more is expected."""
+
+
+def _set_size(terminal: int, width: int, height: int) -> None:
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
 
 
 class Terminal:
@@ -46,9 +56,8 @@ class Terminal:
         self._status: int | None = None
         self.pid, self._master = pty.fork()
         if self.pid == 0:
-            time.sleep(0.05)  # until the size is set
+            _set_size(0, *size)
             os.execvpe(command[0], list(command), dict(environment))
-        self.resize(*size)
 
     def __enter__(self) -> Terminal:
         return self
@@ -62,7 +71,12 @@ class Terminal:
 
     def resize(self, width: int, height: int) -> None:
         self.width, self.height = width, height
-        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+        _set_size(self._master, width, height)
+
+    @property
+    def modes(self) -> list[Any]:
+        """What the terminal does with input and output by itself, as whoever runs on it has set it."""
+        return termios.tcgetattr(self._master)
 
     def press(self, keys: str) -> None:
         os.write(self._master, keys.encode())
@@ -76,70 +90,94 @@ class Terminal:
             rows.append("".join(columns.get(x, " ") for x in range(max(columns, default=-1) + 1)))
         return "\n".join(rows)
 
-    def until(self, condition: Callable[[], bool], patience: float = PATIENCE) -> float:
-        """Reads until the condition holds; the seconds it took. Raises AssertionError when it never does."""
-        begun = time.monotonic()
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Reads until the condition holds. Raises AssertionError when it never does."""
+        deadline = time.monotonic() + PATIENCE
         while not condition():
-            assert time.monotonic() - begun < patience, f"not within {patience} s:\n{self.text}\n{self.output[-300:]!r}"
             self.read(0.05)
-        return time.monotonic() - begun
+            if time.monotonic() > deadline and not condition():
+                raise AssertionError(f"not within {PATIENCE:g} s:\n{self.text}\n{self.output[-300:]!r}")
 
-    def shows(self, wanted: str, patience: float = PATIENCE) -> float:
-        return self.until(lambda: wanted in self.text, patience)
+    def shows(self, wanted: str) -> None:
+        self.until(lambda: wanted in self.text)
 
-    def read(self, seconds: float) -> None:
-        begun = time.monotonic()
+    def read(self, seconds: float) -> bool:
+        """Take what comes within so many seconds; whether anything did."""
+        begun, took = time.monotonic(), False
         while (left := begun + seconds - time.monotonic()) > 0:
             if not select.select([self._master], [], [], left)[0]:
-                return
+                break
             try:
                 part = os.read(self._master, 65536 if self._rate is None else max(1, int(self._rate / 20)))
             except OSError:
                 part = b""
             if not part:
                 time.sleep(min(left, 0.02))
-                return
+                break
+            took = True
             self._take(part)
             if self._rate is not None:
                 time.sleep(len(part) / self._rate)
+        return took
 
-    def ends(self, patience: float = PATIENCE) -> int:
+    def ends(self) -> int:
         """The exit code, when it has ended."""
-        deadline = time.monotonic() + patience
-        while self._status is None:
-            assert time.monotonic() < deadline, f"it goes on:\n{self.text}"
-            self.read(0.05)
-            done, status = os.waitpid(self.pid, os.WNOHANG)
-            if done:
-                self._status = os.waitstatus_to_exitcode(status)
-        self.read(0.05)
+        self.until(self._has_ended)
+        while self.read(SILENCE):
+            pass
+        assert self._status is not None
         return self._status
+
+    def _has_ended(self) -> bool:
+        done, status = os.waitpid(self.pid, os.WNOHANG) if self._status is None else (0, 0)
+        if done:
+            self._status = os.waitstatus_to_exitcode(status)
+        return self._status is not None
 
     def _take(self, part: bytes) -> None:
         self.output += part
         text = self._rest + self._decode(part)
-        cut = text.rfind("\x1b")
-        whole = cut < 0 or _SEQUENCE.match(text, cut) is not None
-        self._rest = "" if whole else text[cut:]
         at = 0
-        for match in _SEQUENCE.finditer(text if whole else text[:cut]):
-            self._print(text[at : match.start()])
+        while (begins := text.find("\x1b", at)) >= 0 and (match := _SEQUENCE.match(text, begins)) is not None:
+            self._print(text[at:begins])
             at = match.end()
             self._obey(match[1] or "", match[2] or "")
-        self._print(text[at : len(text) if whole else cut])
+        whole = len(text) if begins < 0 else begins
+        self._print(text[at:whole])
+        self._rest = text[whole:]  # a sequence that the next part goes on with
 
     def _obey(self, parameters: str, final: str) -> None:
+        numbers = [int(part or 0) for part in parameters.split(";")] if _NUMBERS.fullmatch(parameters) else [0]
+        first = max(1, numbers[0])
         if final in ("H", "f"):
-            row, _, column = parameters.partition(";")
-            self._y, self._x = int(row or 1) - 1, int(column or 1) - 1
-        elif final == "J":
-            self.cells.clear()
-        elif final == "n" and parameters == "6" and self._answers:
+            self._y, self._x = first - 1, max(1, *numbers[1:2], 1) - 1
+        elif final in _MOVES:
+            across, down = _MOVES[final]
+            self._x, self._y = max(0, self._x + across * first), max(0, self._y + down * first)
+        elif final in ("G", "`"):
+            self._x = first - 1
+        elif final == "d":
+            self._y = first - 1
+        elif final in ("J", "K"):
+            self._erase(numbers[0], whole_lines=final == "J")
+        elif final == "n" and numbers[0] == 6 and self._answers:
             self.press(f"\x1b[{self._y + 1};{self._x + 1}R")
+
+    def _erase(self, what: int, *, whole_lines: bool) -> None:
+        """From the cursor to the end (0), from the beginning to the cursor (1) or all, of the screen or of the line."""
+        here = (self._y, self._x)
+
+        def goes(y: int, x: int) -> bool:
+            is_in_reach = whole_lines or y == self._y
+            return is_in_reach and (what > 1 or ((y, x) >= here if what == 0 else (y, x) <= here))
+
+        self.cells = {(x, y): text for (x, y), text in self.cells.items() if not goes(y, x)}
 
     def _print(self, text: str) -> None:
         for character in text:
-            if character == "\r":
+            if character == "\b":
+                self._x = max(0, self._x - 1)
+            elif character == "\r":
                 self._x = 0
             elif character == "\n":
                 self._y += 1
