@@ -260,6 +260,37 @@ def test_the_map_of_time_asks_for_new_columns_alone_after_its_first_fill() -> No
     assert heat.row("n1", last - 69, 70) == [30_600_000] * 70
 
 
+def test_a_column_that_is_told_late_is_asked_for_until_it_is_there() -> None:
+    """VictoriaMetrics tells nothing of the last half minute."""
+    clock = FakeClock(wall_ns=1_800_000_000 * 10**9)
+    states: list[FleetState] = []
+    answers = FakeFleet()
+
+    def late(asked: Asked) -> Answer:
+        if asked["endpoint"] != "query_range":
+            return answers(asked)
+        told = clock.wall_ns() / 1e9 - 30
+        return matrix([({"instance": "n0"}, [(t, 30_600_000) for t in _steps(asked) if t <= told])])
+
+    with prom_server(late) as server:
+        fleet = PrometheusFleet(PromClient(server.url, timeout=30.0), Target(), wall=lambda: clock.wall_ns() / 1e9)
+        watch = FleetWatch(fleet, states.append, interval=10.0, clock=clock)
+        watch.want(Wanted(columns=20))
+        watch.turn()
+        first = states[-1].last_column
+        for _ in range(9):
+            clock.advance(10)
+            watch.turn()
+        watch.stop()
+    heat, last = states[-1].heat, states[-1].last_column
+    assert heat is not None
+    assert first is not None
+    assert last is not None
+    assert (first + 1) * 15.0 <= 1_800_000_000 - 30, "the axis ends with what is known"
+    assert last == first + 6
+    assert heat.row("n0", last - 19, 20) == [30_600_000] * 20
+
+
 def test_a_moment_in_the_past_is_looked_at_as_it_was() -> None:
     clock = FakeClock()
     states: list[FleetState] = []

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 STEPS = (5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 10_800.0, 86_400.0)
 _NOTHING = 0xFFFFFFFF
 _MOST_COLUMNS = 1200
+_MOST_LATE = 8
+"""Columns that may still be on their way."""
 
 Cell = int
 """Percents of prefill, decode, waiting and unknown, two digits each; `MISSING` where nothing is known."""
@@ -60,8 +62,9 @@ class HeatMap:
             for index in range(first, first + count)
         ]
 
-    def newest(self) -> int | None:
-        return max(self._columns, default=None)
+    def newest(self, last: int) -> int:
+        """The last column that is known up to `last`, where it is one of a few; else `last`."""
+        return next((index for index in range(last, last - _MOST_LATE - 1, -1) if self.has(index)), last)
 
 
 def last_column(moment: float, step: float) -> int:

@@ -36,6 +36,8 @@ _RULES_AGAIN = 300.0
 _RULE_LOOKBACK = 150.0
 """Rules are evaluated once a minute where nobody says otherwise: their samples may be so old."""
 _USUAL_SCRAPE = 15.0
+_STILL_COMING = 120.0
+"""Seconds for which what has not been told yet may still be told."""
 _MACHINES = "phases of machines"
 
 T = TypeVar("T")
@@ -77,7 +79,10 @@ class PrometheusFleet:
     has_past = True
 
     def heat(self, heat: HeatMap, span: Span) -> None:
-        """Fills columns by one range query. Raises PromProblem."""
+        """Fills columns by one range query. Raises PromProblem.
+
+        A new column of which nothing is known stays open: VictoriaMetrics tells nothing of the last half minute.
+        """
         step = heat.step
         window = max(step, 2.5 * self.scrape_interval)
         found = self.client.query_range(
@@ -90,8 +95,10 @@ class PrometheusFleet:
                 column = columns.get(round(moment / step) - 1)
                 if column is not None:
                     column[name] = max(0, min(99_999_999, round(number)))
+        now = self._wall()
         for index, cells in columns.items():
-            heat.put(index, cells)
+            if cells or (index + 1) * step < now - _STILL_COMING:
+                heat.put(index, cells)
 
     def key_of(self, name: str) -> tuple[str, ...]:
         """The values of the labels that name a node."""

@@ -184,7 +184,7 @@ class FleetWatch:
         moment = wanted.at if wanted.at is not None else self._wall() - _LAG
         last = last_column(moment, step)
         spans = missing(heat, last, wanted.columns, _AT_ONCE)
-        known = {"heat": heat, "last_column": last, "wanted": wanted}
+        known: dict[str, object] = {"heat": heat, "wanted": wanted}
         for number, span in enumerate(spans):
             if self._stopped or self._wanted != wanted:
                 return
@@ -194,11 +194,12 @@ class FleetWatch:
                 self.source.heat(heat, span)
             except PromProblem as problem:
                 if not self._stopped:
-                    self._change(**known, is_filling=True, problem=f"heat map: {problem.reason}")
+                    newest = heat.newest(last)
+                    self._change(**known, last_column=newest, is_filling=True, problem=f"heat map: {problem.reason}")
                 return
-            self._change(**known, is_filling=number + 1 < len(spans))
+            self._change(**known, last_column=heat.newest(last), is_filling=number + 1 < len(spans))
         if not spans:
-            self._change(**known, is_filling=False)
+            self._change(**known, last_column=last, is_filling=False)
 
     def _wall(self) -> float:
         return self._clock.wall_ns() / _NANO

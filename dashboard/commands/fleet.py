@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     source, where, open_node = (
         _direct(args.nodes, args.targets, fleet, book) if is_direct else _prometheus(fleet, book)
     )  # fmt: skip
-    terminal_needed("the queries stand in docs/fleet.md, for whoever wants the figures elsewhere")
+    terminal_needed("phasetop report --prometheus URL writes figures of all nodes")
     from collectors.fleet.watch import FleetWatch
     from collectors.timezone import local_zone_name, zone_of
     from dashboard.fleet_app import FleetApp
