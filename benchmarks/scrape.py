@@ -5,7 +5,8 @@
 Each server runs in a process of its own, pinned to one core, and the client on another. Both
 serve the same number of samples; ours gets a tick a second meanwhile, as in life. `new connection`
 opens one for each scrape; prometheus_client's server ends every connection anyway. `a core` is how
-many scrapes a second one core would serve, from the CPU time the server used. With
+many scrapes a second one core would serve, from the CPU time the server used, which other work on
+the machine does not change as it does the times. With
 `--nvitop-exporter` that one is measured in the same run, on the stand-in for NVML with as many
 GPUs, and the ratios are printed. Ends within 30 s.
 """
@@ -289,10 +290,8 @@ def _ratio(rows: list[Row], encoding: str) -> str:
         for server in ("phasetop", "nvitop-exporter")
     )
     rate = ours.scrapes_per_second / theirs.scrapes_per_second
-    return (
-        f"p50 {theirs.p50 / ours.p50:.1f}, p99 {theirs.p99 / ours.p99:.1f}, scrapes/s {rate:.1f} times as good as "
-        "nvitop-exporter"
-    )
+    times = f"p50 {theirs.p50 / ours.p50:.1f}, p99 {theirs.p99 / ours.p99:.1f}, scrapes/s {rate:.1f}"
+    return f"{times}, CPU time of a scrape {theirs.cpu / ours.cpu:.1f} times as good as nvitop-exporter"
 
 
 if __name__ == "__main__":

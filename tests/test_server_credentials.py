@@ -6,9 +6,11 @@ import asyncio.sslproto
 import base64
 import contextlib
 import gc
+import platform
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 
 import pytest
@@ -345,3 +347,31 @@ def test_many_clients_at_once_all_get_their_page(users):
         for thread in threads:
             thread.join()
     assert answers == [200] * 20
+
+
+RESIDENT = """
+import threading
+from exporters.credentials import Credentials, ScryptHash
+
+def resident() -> int:
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+
+def derive() -> None:
+    for number in range(3):
+        credentials.verdict(f"Basic {number}")
+
+user = ScryptHash.of("secret")
+before = resident()
+credentials = Credentials({"prometheus": user})
+for _ in range(2):
+    thread = threading.Thread(target=derive)
+    thread.start()
+    thread.join()
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has to be told")
+def test_the_memory_that_derivations_take_is_not_kept():
+    answer = subprocess.run([sys.executable, "-c", RESIDENT], check=True, capture_output=True, text=True, timeout=120)
+    assert int(answer.stdout) < 8 << 20  # of 16 MiB for each of the threads
