@@ -31,7 +31,8 @@ from exporters.recording_file import Origin, RecordingFile
 _BLOCK = 1800
 _DAY = 86_400
 _SEEKS = 300
-_MOVED = ("interval", "host", "gpu", "engine", "label", "minute", "phase_change", "gap_start", "checkpoint", "event")
+_BY_MINUTE = ("minute", "host_minute", "gpu_minute", "engine_minute")
+_MOVED = ("interval", "host", "gpu", "engine", "label", *_BY_MINUTE, "phase_change", "gap_start", "checkpoint", "event")
 
 
 def block(path: Path) -> None:
@@ -82,7 +83,7 @@ def _repeat(connection: sqlite3.Connection, table: str, shift: int, *, limit: in
     columns = [(name, moved) for name, moved in _columns(connection, table, shift) if (table, name) != ("event", "id")]
     names = ", ".join(f'"{name}"' for name, _ in columns)
     values = ", ".join(f'"{name}"{moved}' for name, moved in columns)
-    original = f"start_ns < {START + limit * SECOND}" if table == "minute" else f"sequence < {limit}"
+    original = f"start_ns < {START + limit * SECOND}" if table in _BY_MINUTE else f"sequence < {limit}"
     connection.execute(f"INSERT INTO {table} ({names}) SELECT {values} FROM {table} WHERE {original}")
 
 
@@ -153,6 +154,7 @@ def measure(path: Path) -> None:
     hour = 3600 * SECOND
     timed("strip of 1 hour, 120 columns", lambda at: recording.strip(at, at + hour, 120), moments[:60])
     timed("refresh", lambda _: recording.refresh(), moments)
+    _long_view(recording)
     begun = time.perf_counter()
     count = sum(1 for _ in recording.ticks(moments[0], moments[0] + hour))
     print(f"  streaming: {count / (time.perf_counter() - begun):.0f} ticks a second")
@@ -163,6 +165,28 @@ def measure(path: Path) -> None:
     if first is None:
         raise SystemExit("the recording has no end")
     print(f"  memory: {_resident():.1f} MiB resident")
+
+
+def _long_view(recording: Recording) -> None:
+    """All of it on the axis of a screen, read as the dashboard reads it: some columns at a time."""
+    from dashboard.survey import Span
+    from dashboard.surveyor import Surveyor
+    from dashboard.zoom import coarser
+
+    step, columns = 60 * SECOND, 90
+    while (further := coarser(step, columns, recording.end - recording.start, replay=True)) != step:
+        step = further
+    last = recording.tick_at(recording.end)
+    engines = frozenset(entity for entity in last.labels if entity.startswith("engine/")) if last else frozenset()
+    surveyor = Surveyor(recording)
+    surveyor.wish(Span(step, (recording.end - 1) // step, columns), engines)
+    spent = []
+    while surveyor.is_pending:
+        begun = time.perf_counter_ns()
+        surveyor.read()
+        spent.append((time.perf_counter_ns() - begun) / 1e6)
+    told = f"{columns} columns of {step // (60 * SECOND)} min"
+    print(f"  zoomed out, {told:22s} {sum(spent):.0f} ms in all, the longest read {max(spent):.1f} ms")
 
 
 def _resident() -> float:

@@ -299,16 +299,18 @@ class PhasetopApp(App[None]):
 
     def action_mark(self) -> None:
         moment = self.desk.mark()
-        self._say("not marked any more" if moment is None else f"marked {clock(moment, self.desk.zone)}; ' goes there")
+        goes = f"{self.desk.key('mark.next')} goes there"
+        self._say("not marked any more" if moment is None else f"marked {clock(moment, self.desk.zone)}; {goes}")
 
     def action_edge(self, name: str) -> None:
         """A and B are the ends of a range, which is summed up once it has both."""
         edges = self.desk.set_edge(name)
+        begin, end = self.desk.key("range.begin"), self.desk.key("range.end")
         if edges is None:
-            begins = "the range begins here; go to its end and press B"
-            self._say(begins if name == "A" else "the range ends here; go to its beginning and press A")
+            begins = f"the range begins here; go to its end and press {end}"
+            self._say(begins if name == "A" else f"the range ends here; go to its beginning and press {begin}")
         elif name == "A":
-            self._say("the range begins here; B sums it up")
+            self._say(f"the range begins here; {end} sums it up")
         elif isinstance(self.screen, Dashboard):
             from dashboard.ranges import RangeSum
             from dashboard.screens.range import RangeScreen

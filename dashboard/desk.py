@@ -15,19 +15,23 @@ from textual.binding import Binding
 
 from collectors.model import Event, Tick
 from collectors.slo import SloBook
+from dashboard import beyond
 from dashboard.format import NANOSECONDS, Units, clock
 from dashboard.frames import Arrangement, Facts
+from dashboard.marks import Marks
 from dashboard.palette import Palette
 from dashboard.past import FindPast, Found, LookBack
 from dashboard.replaying import Replaying
 from dashboard.scene import Mode, Scene, Tab, usual_step
-from dashboard.screens.keys import ALWAYS
-from dashboard.state import KEEP_SECONDS, Delivery, Feed, History, View, Window
+from dashboard.screens.keys import ALWAYS, frame_keys
+from dashboard.state import Delivery, Feed, History, View, Window
+from dashboard.survey import Span, Survey
 from dashboard.ways import Keymap
+from dashboard.zoom import KEPT, LongView, coarser, finer, is_long, is_step
 
 _PAGE_SECONDS = 60.0
-_STEPS = tuple(round(seconds * NANOSECONDS) for seconds in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60))
-_SHORTEST_WINDOW = 10 * NANOSECONDS
+_READ_AROUND_SECONDS = 300.0
+"""So much of what lies before the interval looked at is read in full where the axis shows more than memory holds."""
 _FURTHEST_BACK = 30 * 86_400 * NANOSECONDS
 """How far back a time of day is looked for beside a recording."""
 NOTICE_SECONDS = 6
@@ -72,10 +76,8 @@ class Desk:
         """Keys of one's own, by what they do."""
         self.always: tuple[Binding, ...] = ALWAYS
         """The keys that every screen of it has, whatever is looked at."""
-        self.marks: tuple[int, ...] = ()
-        """Moments that were marked, wall-clock nanoseconds, in order."""
-        self.edges: dict[str, int] = {}
-        """The moments A and B between which is summed up, wall-clock nanoseconds."""
+        self.marks = Marks()
+        self._long_view = LongView()
         self._shown_second = 0
         self._notice: tuple[str, int] | None = None
         self.columns = 90
@@ -90,6 +92,34 @@ class Desk:
     def visible(self) -> int:
         """Nanoseconds on the time axis; one column less than there are, as the newest is seldom full."""
         return self.column_step * max(1, self.columns - 1)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the axis shows columns that the recording has summed up."""
+        return self._sums_up and is_long(self.column_step, self._length())
+
+    @property
+    def _sums_up(self) -> bool:
+        return self.replay is not None and self.replay.sums_up
+
+    def fit(self, columns: int, scrubber: int) -> None:
+        """How many columns the time axis and the scrubber have; a recording is asked for what they show."""
+        self.columns = columns
+        if self.replay is not None:
+            is_long = self.is_long
+            self.replay.resize(scrubber, _READ_AROUND_SECONDS if is_long else self.visible / NANOSECONDS)
+            self.replay.overlook(self._span() if is_long else None)
+
+    def _span(self) -> Span:
+        assert self.replay is not None
+        return self._long_view.span(self.replay.playback(), self.column_step, self.columns)
+
+    def _survey(self) -> Survey | None:
+        """The columns the axis shows, as far as they are known, where they were summed up."""
+        if self.replay is None or not self.is_long:
+            return None
+        span, known = self._span(), self.replay.playback().survey
+        return Survey(span, known.known if known is not None and known.span.step == span.step else {})
 
     @property
     def history(self) -> History:
@@ -233,12 +263,21 @@ class Desk:
             tabs=tabs,
             notice=self._notice[0] if self._notice is not None and now < self._notice[1] else None,
             origin="" if self.replay is None else self.replay.origin,
-            marks=self.marks,
+            marks=self.marks.moments,
+            survey=self._survey(),
         )
 
     def tell(self, text: str) -> None:
         """Says what a key did, for some seconds."""
         self._notice = None if not text else (text, self._now() + NOTICE_SECONDS * NANOSECONDS)
+
+    def key(self, name: str) -> str:
+        """The key of what every screen can do, as one reads it: one's own, else the usual one."""
+        from dashboard.keymap import shown
+
+        own = self.keymap.get(name)
+        usual = (*frame_keys(replay=self.replay is not None, past=self.is_in_past), *self.always)
+        return own[0] if own else next(shown(binding.key) for binding in usual if binding.id == name)
 
     def clock_moved(self) -> bool:
         """Whether the clock shows another second than the last scene did."""
@@ -283,6 +322,9 @@ class Desk:
         if self.replay is None:
             self.view.point(axis_ns, self.visible)
             return
+        if self.is_long:
+            self.replay.seek(min(axis_ns, self.replay.playback().end) - 1)
+            return
         tracks = self.history.tracks
         row = tracks.row_at(axis_ns)
         if row is not None:
@@ -311,74 +353,58 @@ class Desk:
 
     def recall_step(self, step: int) -> None:
         """Begins at a zoom that there is."""
-        if step in _STEPS:
+        if is_step(step, replay=self._sums_up):
             self.view.step = step
 
     def zoom(self, direction: int) -> None:
         """Closer (1) down to 10 s, away (-1) up to the whole history, or to the usual step (0)."""
+        here, replay = self.column_step, self._sums_up
         if not direction:
-            self.view.zoom(usual_step(self._length()), self.columns)
-            self.view.step = None
-            return
-        here = self.column_step
-        if direction > 0:
-            finer = [step for step in _STEPS if step < here and step * self.columns >= _SHORTEST_WINDOW]
-            step = max(finer, default=here)
+            step = usual_step(self._length())
+        elif direction > 0:
+            step = finer(here, self.columns)
         else:
-            coarser = [step for step in _STEPS if step > here and self.visible < self._span()]
-            step = min(coarser, default=here)
+            step = coarser(here, self.columns, self._whole(), replay=replay)
         self.view.step = here
-        self.view.zoom(step, self.columns)
+        if replay and is_long(step, self._length()):
+            self.view.step = step  # what is in memory, and looked at in there, stays as it is
+        else:
+            self.view.zoom(step, self.columns)
+        if not direction:
+            self.view.step = None
 
-    def _span(self) -> int:
-        """How much there is to see, in nanoseconds: of a recording what is kept in memory at once."""
-        tracks = self.history.tracks
-        kept = round(KEEP_SECONDS * NANOSECONDS)
+    def _whole(self) -> int:
+        """How much there is to see, in nanoseconds."""
         if self.replay is not None:
             playback = self.replay.playback()
-            return min(kept, playback.end - playback.start)
-        return min(kept, tracks.ends[-1] - tracks.start()) if len(tracks) else 0
+            length = playback.end - playback.start
+            return length if self.replay.sums_up else min(KEPT, length)
+        tracks = self.history.tracks
+        return min(KEPT, tracks.ends[-1] - tracks.start()) if len(tracks) else 0
 
     def jump_event(self, direction: int) -> None:
         """To the event before or after; phase changes are not among them."""
-        if self.replay is not None:
-            self.replay.jump_event(direction)
-            return
-        here = self.view.shown()
-        known = [placed.sequence for placed in self.history.events if placed.event.kind != "phase-change"]
-        further = [number for number in known if here is not None and (number - here) * direction > 0]
-        found = min(further, key=lambda number: number * direction, default=None)
-        self._jump(found, direction, "event", lambda replay: replay.jump_event(direction))
+        self._jump(direction, "event", beyond.event, lambda replay: replay.jump_event(direction))
 
     def jump_phase(self, direction: int) -> None:
         """To the change of the dominant phase before or after."""
-        if self.replay is not None:
-            self.replay.jump_phase(direction)
-            return
-        tracks, here = self.history.tracks, self.view.shown()
-        row = None if here is None else tracks.row_of(here)
-        found = None if row is None else tracks.next_change(row, direction)
-        sequence = None if found is None else tracks.sequences[found]
-        self._jump(sequence, direction, "change of phase", lambda replay: replay.jump_phase(direction))
+        self._jump(direction, "change of phase", beyond.phase_change, lambda replay: replay.jump_phase(direction))
 
     def jump_gap(self, direction: int) -> None:
         """To where time is missing, before or after; in a recording also to where a source went missing."""
-        if self.replay is not None:
-            self.replay.jump_gap(direction)
-            return
-        tracks, here = self.history.tracks, self.view.shown()
-        row = None if here is None else tracks.row_of(here)
-        found = None if row is None else tracks.next_gap(row, direction)
-        sequence = None if found is None else tracks.sequences[found]
-        self._jump(sequence, direction, "gap", lambda replay: replay.jump_gap(direction))
+        self._jump(direction, "gap", beyond.gap, lambda replay: replay.jump_gap(direction))
 
-    def _jump(self, sequence: int | None, direction: int, what: str, then: Callable[[Replaying], None]) -> None:
-        if sequence is None and direction < 0 and self._look_back.is_possible:
-            self._go_earlier(then=then)
-        elif sequence is None:
-            self.tell(f"no {'later' if direction > 0 else 'earlier'} {what} in memory")
-        else:
+    def _jump(self, direction: int, what: str, find: beyond.Find, in_recording: Callable[[Replaying], None]) -> None:
+        if self.replay is not None:
+            in_recording(self.replay)
+            return
+        sequence = find(self.view, direction)
+        if sequence is not None:
             self.view.put(sequence, self.visible)
+        elif direction < 0 and self._look_back.is_possible:
+            self._go_earlier(then=in_recording)
+        else:
+            self.tell(f"no {'later' if direction > 0 else 'earlier'} {what} in memory")
 
     def events(self) -> list[Event]:
         """What happened, the newest first: of the whole recording, or as far back as memory goes."""
@@ -434,21 +460,12 @@ class Desk:
     def mark(self) -> int | None:
         """Marks the interval looked at, or takes its mark away; the moment marked, in wall-clock ns."""
         tick = self.tick()
-        if tick is None:
-            return None
-        moment = tick.interval.end - 1
-        is_marked = moment in self.marks
-        self.marks = tuple(sorted({*self.marks} - {moment} if is_marked else {*self.marks, moment}))
-        return None if is_marked else moment
+        return None if tick is None else self.marks.toggle(tick.interval)
 
     def set_edge(self, name: str) -> tuple[int, int] | None:
         """Puts A before, or B behind, the interval looked at; both moments, in order, once both are there."""
         tick = self.tick()
-        if tick is not None:
-            self.edges[name] = tick.interval.start if name == "A" else tick.interval.end
-        if len(self.edges) < 2:
-            return None
-        return min(self.edges.values()), max(self.edges.values())
+        return self.marks.set_edge(name, None if tick is None else tick.interval)
 
     def between(self, start: int, end: int) -> Iterator[Tick]:
         """The intervals of a range, of the recording or of what is in memory."""
@@ -457,10 +474,11 @@ class Desk:
     def jump_mark(self) -> None:
         """To the next mark; from the last one to the first."""
         tick = self.tick()
-        if not self.marks or tick is None:
-            self.tell("nothing is marked yet: ` marks the interval looked at")
-            return
-        self.look_at_moment(next((one for one in self.marks if one >= tick.interval.end), self.marks[0]))
+        moment = None if tick is None else self.marks.after(tick.interval)
+        if moment is None:
+            self.tell(f"nothing is marked yet: {self.key('mark')} marks the interval looked at")
+        else:
+            self.look_at_moment(moment)
 
     def look_at_moment(self, moment: int) -> None:
         """Looks at the interval of a moment, wall-clock ns, also where that is no longer, or was never, in memory."""

@@ -112,7 +112,7 @@ def gibibytes(value: float | None, width: int = 3) -> str:
         return MISSING.rjust(width)
     size = value / GIB
     text = f"{size:.1f}" if size < 9.95 else f"{size:.0f}"
-    return text.rjust(width)[:width]
+    return text.rjust(width) if len(text) <= width else whole(size, width)
 
 
 def latency(seconds: float | None) -> str:
@@ -152,6 +152,11 @@ def interval_length(seconds: float) -> str:
 def clock(time_ns: int, zone: tzinfo = UTC) -> str:
     """The time of day, eight characters: "12:04:31"."""
     return _moment(time_ns, zone).strftime("%H:%M:%S")
+
+
+def moment(time_ns: int, zone: tzinfo = UTC) -> str:
+    """The day and the time, where several days are seen: "20 Nov 12:04"."""
+    return _moment(time_ns, zone).strftime("%d %b %H:%M")
 
 
 def date(time_ns: int, zone: tzinfo = UTC) -> str:

@@ -17,10 +17,13 @@ from collectors.clock import Clock, SystemClock
 from collectors.model import Tick
 from collectors.sources import SourceStatus
 from collectors.text import clean
-from dashboard.format import NANOSECONDS, clock, date
+from dashboard.format import NANOSECONDS
 from dashboard.scene import QUANTILE_SECONDS, Playback
-from dashboard.scrub import Readable, read_events, read_strip
+from dashboard.scrub import Readable, SummedUp, read_events, read_strip
+from dashboard.seek import nearest, outside, skipped, stepped
 from dashboard.state import KEEP_SECONDS, Deliver, Window
+from dashboard.survey import Span
+from dashboard.surveyor import Surveyor
 
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 _FRAME_SECONDS = 0.1
@@ -31,6 +34,8 @@ _FIRST_LOOK_SECONDS = 0.05
 """Reading the columns before a jump may take so long before the interval itself is shown alone."""
 _KEPT = round((KEEP_SECONDS - 60) * NANOSECONDS)
 _STRIP_REFRESH_SECONDS = 10.0
+_SURVEY_SECONDS = 0.05
+"""What has been read of a long span is shown so often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,8 @@ class ReplayFeed:
         self._columns = 0
         self._window = 300.0
         self._strip_at = 0.0
+        self._span: Span | None = None
+        self._surveyor = Surveyor(recording) if isinstance(recording, SummedUp) else None
         self._playback = Playback(recording.start, recording.end, recording.end, playing, speed, following=False)
         self._commands.put(lambda: self._seek(recording.end if at is None else at))
         if playing:
@@ -97,6 +104,10 @@ class ReplayFeed:
     @property
     def host_name(self) -> str:
         return self._recording.host_name
+
+    @property
+    def sums_up(self) -> bool:
+        return self._surveyor is not None
 
     def playback(self) -> Playback:
         return self._playback
@@ -156,6 +167,13 @@ class ReplayFeed:
             self._ask(self._read_strip)
             self._ask(self._surround)
 
+    def overlook(self, span: Span | None) -> None:
+        """The long span that the time axis shows, to be read in columns that were summed up; None shows none."""
+        surveyor = self._surveyor
+        if surveyor is not None and span != self._span:
+            self._span = span
+            self._ask(lambda: self._overlook(surveyor, span))
+
     def _ask(self, command: Callable[[], None]) -> None:
         self._commands.put(command)
         self._wake.set()
@@ -188,7 +206,11 @@ class ReplayFeed:
             if self._is_partial:
                 self._is_partial = False
                 self._surround()
-            return self._advance()
+            until = self._advance()
+            if self._surveyor is not None and self._surveyor.is_pending:
+                self._read_survey(self._surveyor)
+                return self._clock.monotonic()  # what is missing yet, after what was asked for meanwhile
+            return until
         except Exception as error:  # a recording that cannot be read is told on the screen, which stays alive
             self._pause()
             self._tell(clean(str(error)))
@@ -273,27 +295,12 @@ class ReplayFeed:
         self._go_on()
 
     def _step(self, intervals: int) -> None:
-        tick = self._tick
-        read = self._recording.next if intervals > 0 else self._recording.previous
-        for _ in range(abs(intervals)):
-            further = None if tick is None else read(tick.interval.sequence)
-            if further is None:
-                break
-            tick = further
-        self._land(tick)
+        if self._tick is not None:
+            self._land(stepped(self._recording, self._tick, intervals))
 
     def _skip(self, seconds: float) -> None:
-        """By time, and by one interval at least, so that a gap does not hold it."""
-        if self._tick is None:
-            return
-        here = self._tick.interval
-        found = self._recording.tick_at(here.start + round(seconds * NANOSECONDS))
-        if found is None:
-            found = self._recording.tick(self._recording.first_sequence)
-        if found is not None and (found.interval.sequence - here.sequence) * seconds <= 0:
-            self._step(1 if seconds > 0 else -1)
-        else:
-            self._land(found)
+        if self._tick is not None:
+            self._land(skipped(self._recording, self._tick, seconds))
 
     def _jump(self, find: Callable[[int], int | None], otherwise: str) -> None:
         found = None if self._tick is None else find(self._tick.interval.start)
@@ -303,13 +310,10 @@ class ReplayFeed:
             self._land(self._recording.tick_at(found))
 
     def _seek(self, time_ns: int) -> None:
-        recording = self._recording
-        found = recording.tick_at(min(time_ns, recording.end)) or recording.tick(recording.first_sequence)
-        self._land(found)
-        if not recording.start <= time_ns <= recording.end:
-            zone = recording.zone
-            span = f"{date(recording.start, zone)} {clock(recording.start, zone)} to {clock(recording.end, zone)}"
-            self._tell(f"{date(time_ns, zone)} {clock(time_ns, zone)} is outside of the recording, {span}")
+        self._land(nearest(self._recording, time_ns))
+        wrong = outside(self._recording, time_ns)
+        if wrong is not None:
+            self._tell(wrong)
 
     def _land(self, tick: Tick | None) -> None:
         """Shows an interval somewhere else: out of what is loaded, or with its surroundings read anew."""
@@ -391,8 +395,24 @@ class ReplayFeed:
         if count < 1 or end <= start:
             return
         self._strip_at = self._clock.monotonic()
+        if self._surveyor is not None:
+            self._surveyor.renew()
         cells = read_strip(recording, count)
         self._change(strip=cells, start=start, end=end, events=read_events(recording))
+
+    def _overlook(self, surveyor: Surveyor, span: Span | None) -> None:
+        engines = () if self._tick is None else self._tick.labels
+        surveyor.wish(span, frozenset(entity for entity in engines if entity.startswith("engine/")))
+        self._change(survey=surveyor.survey())
+
+    def _read_survey(self, surveyor: Surveyor) -> None:
+        """For a moment; what the keys ask for goes first."""
+        began = self._clock.monotonic()
+        while surveyor.is_pending and self._commands.empty() and not self._stopped:
+            surveyor.read()
+            if self._clock.monotonic() - began > _SURVEY_SECONDS:
+                break
+        self._change(survey=surveyor.survey())
 
     def _tell(self, message: str) -> None:
         self._change(message=message)

@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 from collectors.model import Tick
 from dashboard.scene import Playback
 from dashboard.state import Feed
+from dashboard.survey import Span
 
 
 @runtime_checkable
@@ -29,6 +30,11 @@ class Replaying(Feed, Protocol):
     @property
     def origin(self) -> str:
         """Where the figures come from, in a few words; may be empty."""
+        ...
+
+    @property
+    def sums_up(self) -> bool:
+        """Whether there are long spans to be looked at, in columns that were summed up."""
         ...
 
     def playback(self) -> Playback: ...
@@ -56,3 +62,7 @@ class Replaying(Feed, Protocol):
         ...
 
     def resize(self, columns: int, window_seconds: float) -> None: ...
+
+    def overlook(self, span: Span | None) -> None:
+        """Asks for what the axis shows of a long span; `playback` has it, as far as it has been read."""
+        ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
@@ -12,7 +13,8 @@ from collectors.slo import SloBook
 from dashboard.format import NANOSECONDS, Units
 from dashboard.frames import Arrangement
 from dashboard.palette import Palette
-from dashboard.state import History, View
+from dashboard.state import History, PlacedEvent, View
+from dashboard.survey import SUMMED_UP, Survey
 from dashboard.tracks import Column
 
 if TYPE_CHECKING:
@@ -57,6 +59,8 @@ class Playback:
     message: str | None = None
     events: tuple[Event, ...] = ()
     """Those of the whole recording, oldest first; the newest where there are very many."""
+    survey: Survey | None = None
+    """What has been read of the long span that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,8 @@ class Scene:
     """Where the figures come from, when that is not this machine now."""
     marks: Sequence[int] = ()
     """Moments that somebody marked, wall-clock nanoseconds."""
+    survey: Survey | None = None
+    """What the time axis shows where a recording has summed it up; None where it shows what is in memory."""
 
     @property
     def label(self) -> Label | None:
@@ -107,6 +113,8 @@ class Scene:
 
     def averages(self, entity: str, name: str, columns: Sequence[Column]) -> list[float]:
         """One number of `dashboard.series` in each of the columns, NaN where it is missing."""
+        if self.survey is not None:
+            return self.survey.averages(entity, name, columns)
         return self.history.tracks.averages(entity, name, columns)
 
     def value(self, entity: str, name: str) -> float | None:
@@ -128,7 +136,43 @@ class Scene:
     def columns(self, count: int) -> list[Column]:
         """The visible columns, newest last; empty before the first interval."""
         end = self.view.end()
-        return [] if end is None or count < 1 else self.history.columns(end, self.step, count)
+        if end is None or count < 1:
+            return []
+        return self.history.columns(end, self.step, count) if self.survey is None else self.survey.columns(count)
+
+    def wall_time(self, axis_ns: int) -> int:
+        """What the clock showed at a moment of the axis."""
+        return axis_ns if self.survey is not None else self.history.tracks.wall_time(axis_ns)
+
+    @property
+    def edge(self) -> int | None:
+        """The right edge of the time axis, wall-clock nanoseconds."""
+        if self.survey is not None and self.playback is not None:
+            return min(self.survey.span.end, self.playback.end)
+        end = self.view.end()
+        return None if end is None else self.history.tracks.wall_time(end)
+
+    def events_between(self, start: int, end: int) -> list[PlacedEvent]:
+        """Events on the axis from `start` up to `end`, oldest first."""
+        if self.survey is None or self.playback is None:
+            return self.history.events_between(start, end)
+        known = self.playback.events
+        first, last = (bisect_left(known, moment, key=lambda event: event.time) for moment in (start, end))
+        return [PlacedEvent(event.time, event, SUMMED_UP) for event in known[first:last]]
+
+    def column_of_cursor(self, columns: Sequence[Column]) -> int | None:
+        """The column of the interval under the cursor, the last one where it spans several."""
+        if self.survey is not None:
+            x = -1 if self.playback is None else (self.playback.position - 1 - columns[0].start) // self.step
+            return x if 0 <= x < len(columns) else None
+        sequence = self.view.cursor
+        if sequence is None:
+            return None
+        for x in range(len(columns) - 1, -1, -1):
+            first, last = columns[x].first_sequence, columns[x].last_sequence
+            if first is not None and last is not None and first <= sequence <= last:
+                return x
+        return None
 
     def recent(self, seconds: float) -> list[Tick]:
         """The ticks up to the one looked at, over that much time."""

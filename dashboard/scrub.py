@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import tzinfo
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from collectors.model import RULE_VERSION, Event, Tick
+from collectors.model import HOST, RULE_VERSION, Event, Tick
+from dashboard.event_kinds import ALARMS, WARNINGS
 from dashboard.scene import ScrubberCell
 
 
@@ -69,7 +70,19 @@ class Readable(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
+class SummedUp(Protocol):
+    """A recording that has also summed up what is in it by the minute, for long spans."""
+
+    @property
+    def end(self) -> int: ...
+    def strip(self, from_ns: int, to_ns: int, columns: int, *, entity: str = HOST) -> Sequence[StripPart]: ...
+    def means(self, from_ns: int, step: int, columns: int) -> Mapping[str, Mapping[str, Sequence[float]]]: ...
+
+
 _MOST_EVENTS = 2000
+_MOST_MARKED = 0.25
+"""Share of the columns; beyond it only what needs a person is marked, so that the phases stay to be seen."""
 
 
 class Described(Protocol):
@@ -102,12 +115,18 @@ def read_events(recording: Readable) -> tuple[Event, ...]:
     return tuple(recording.events(recording.start, recording.end + 1)[-_MOST_EVENTS:])
 
 
+def _columns_of(events: Iterable[Event], start: int, end: int, count: int) -> set[int]:
+    return {min(count - 1, max(0, (event.time - start) * count // (end - start))) for event in events}
+
+
 def read_strip(recording: Readable, count: int) -> tuple[ScrubberCell, ...]:
     """The recording in `count` columns. A column that is mostly gap shows as one."""
     start, end = recording.start, recording.end
     # Changes of phase are told by the colours already.
-    loud = [event.time for event in recording.events(start, end) if event.kind != "phase-change"]
-    marked = {min(count - 1, max(0, (time - start) * count // (end - start))) for time in loud}
+    loud = [event for event in recording.events(start, end) if event.kind != "phase-change"]
+    marked = _columns_of(loud, start, end, count)
+    if len(marked) > count * _MOST_MARKED:
+        marked = _columns_of([event for event in loud if event.kind in ALARMS | WARNINGS], start, end, count)
     cells = []
     for x, part in enumerate(recording.strip(start, end, count)):
         seconds = (part.prefill, part.decode, part.idle, part.waiting, part.unknown)

@@ -52,16 +52,22 @@ class Tallies:
         self._answer = EMPTY
 
     def visible(self, scene: Scene) -> Stretch:
-        """The stretch that the scene's axis shows."""
+        """The stretch that the scene's axis shows; where that is more than memory holds, what memory holds."""
+        if scene.survey is not None:
+            sequences = scene.history.tracks.sequences
+            return self._asked_of(scene, sequences[0], sequences[-1]) if sequences else EMPTY
         shown = scene.columns(visible_columns(scene))
         firsts = [column.first_sequence for column in shown if column.first_sequence is not None]
         lasts = [column.last_sequence for column in shown if column.last_sequence is not None]
         if not firsts or not lasts:
             return EMPTY
-        asked = (scene.history.newest, firsts[0], lasts[-1])
+        return self._asked_of(scene, firsts[0], lasts[-1])
+
+    def _asked_of(self, scene: Scene, first: int, last: int) -> Stretch:
+        asked = (scene.history.newest, first, last)
         is_known = self._asked[1:] == asked[1:] and self._asked[0] is asked[0]
         if scene is not self._scene and not (is_known and self._answer.complete):
-            self._asked, self._answer = asked, self.over(scene.history, firsts[0], lasts[-1])
+            self._asked, self._answer = asked, self.over(scene.history, first, last)
         self._scene = scene
         return self._answer
 

@@ -33,7 +33,7 @@ dram_rate is bytes/s per GPU, power watts of all GPUs, prompt and generation tok
 _TRIM = 256
 _WINDOWS_KEPT = 2
 """Columns are remembered over about so many widths of the screen: an hour of them would be megabytes."""
-_TOLERANCE = 0.02
+TOLERANCE = 0.02
 """Of a column's step: less than that uncovered is jitter of the clock, not a gap."""
 
 
@@ -281,7 +281,7 @@ class Tracks:
         passed = min(end, self.ends[-1]) - max(start, self.start())
         covered = sum(share * length for share, length in zip(shares, self._lengths[first:last], strict=True))
         gap = passed - covered
-        return gap / 1e9 if gap > (end - start) * _TOLERANCE else 0.0
+        return gap / 1e9 if gap > (end - start) * TOLERANCE else 0.0
 
     def _write_phase(self, row: int, phase: Phase) -> None:
         seconds = phase_seconds(phase, self._durations[row])

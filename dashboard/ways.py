@@ -14,7 +14,7 @@ from pathlib import Path
 
 FILE_NAME = "view"
 _MOST_BYTES = 4096
-_MOST_SECONDS = 3600.0
+_MOST_SECONDS = 86_400.0
 
 Keymap = Mapping[str, tuple[str, ...]]
 """Keys by the name of what they do ("view.toggle")."""

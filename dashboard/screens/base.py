@@ -13,7 +13,6 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from dashboard.desk import Desk
-from dashboard.format import NANOSECONDS
 from dashboard.frames import Arrangement, Facts, Shelf, is_framed, is_tiny, placed, rows_for_panels, tiny
 from dashboard.repaint import PreciseCompositor
 from dashboard.scene import Scene, Tab
@@ -170,9 +169,7 @@ class Dashboard(Screen[None]):
                 if place is not None:
                     panel.put(place)
         scene = self.scene()
-        desk.columns = axis_columns(scene, width, height)
-        if desk.replay is not None:
-            desk.replay.resize(scrubber_columns(width), desk.visible / NANOSECONDS)
+        desk.fit(axis_columns(scene, width, height), scrubber_columns(width))
         for panel in self._panels:
             if panel.name in wanted.places:
                 panel.show(scene)

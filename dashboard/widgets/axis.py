@@ -15,7 +15,8 @@ from textual import events
 from textual.message import Message
 
 from collectors.model import Event
-from dashboard.format import NANOSECONDS, clock
+from dashboard.event_kinds import ALARMS, WARNINGS
+from dashboard.format import NANOSECONDS, clock, moment
 from dashboard.frames import is_framed
 from dashboard.scene import Scene
 from dashboard.tracks import Column
@@ -23,11 +24,9 @@ from dashboard.widgets.line import Line
 from dashboard.widgets.panel import Panel
 
 _AXIS_STEPS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 86400)
+_DAY = 86_400 * NANOSECONDS
 _AXIS_SPACING = 16
 """Columns between two times on the axis, at least."""
-
-_WARNINGS = {"throttle-begin", "engine-down", "kv-full", "slo-breach"}
-_ALARMS = {"gpu-lost", "xid"}
 
 _LOOK_BACK = 120
 """Intervals to look back for a GPU figure before none is taken to be known."""
@@ -73,14 +72,7 @@ def nvml_only(scene: Scene) -> bool:
 
 def cursor_column(scene: Scene, columns: Sequence[Column]) -> int | None:
     """The column of the interval under the cursor, the last one where it spans several."""
-    sequence = scene.view.cursor
-    if sequence is None:
-        return None
-    for x in range(len(columns) - 1, -1, -1):
-        first, last = columns[x].first_sequence, columns[x].last_sequence
-        if first is not None and last is not None and first <= sequence <= last:
-            return x
-    return None
+    return scene.column_of_cursor(columns)
 
 
 def gaps_of(columns: Sequence[Column]) -> list[bool]:
@@ -91,9 +83,9 @@ def gaps_of(columns: Sequence[Column]) -> list[bool]:
 def event_style(scene: Scene, event: Event) -> tuple[str, Style]:
     """The mark of an event: what needs a person has a colour and a glyph of its own."""
     palette = scene.palette
-    if event.kind in _ALARMS:
+    if event.kind in ALARMS:
         return palette.glyphs.critical, palette.critical
-    if event.kind in _WARNINGS:
+    if event.kind in WARNINGS:
         return palette.glyphs.mark, palette.warning
     if event.kind == "phase-change":
         return palette.glyphs.change, palette.faint
@@ -104,7 +96,7 @@ def events_line(scene: Scene, columns: Sequence[Column], sides: Gutters) -> Line
     """Marks under the strip; the text of each right of it where that is free, else left of it."""
     palette, first = scene.palette, columns[0].start
     marks: dict[int, Event] = {}
-    for item in scene.history.events_between(first, columns[-1].start + scene.step):
+    for item in scene.events_between(first, columns[-1].start + scene.step):
         x = (item.axis - first) // scene.step
         if x not in marks or marks[x].kind == "phase-change":
             marks[x] = item.event
@@ -135,25 +127,25 @@ def events_line(scene: Scene, columns: Sequence[Column], sides: Gutters) -> Line
 
 def axis_line(scene: Scene, columns: Sequence[Column], sides: Gutters) -> Line:
     """Times under the columns they begin, the edge at the right, the cursor's time in bright."""
-    palette, tracks = scene.palette, scene.history.tracks
-    count = len(columns)
+    palette, count = scene.palette, len(columns)
+    told = moment if scene.step * count > _DAY else clock
     labels: list[tuple[int, str, Style]] = []
     cursor = cursor_column(scene, columns)
     edge = (
         "now"
         if scene.view.following and scene.mode == "live"
-        else clock(tracks.wall_time(scene.view.end() or columns[-1].start), scene.zone)
+        else told(columns[-1].start if scene.edge is None else scene.edge, scene.zone)
     )
     if cursor is not None and scene.tick is not None:
-        text = clock(scene.tick.interval.end, scene.zone)
+        text = told(scene.tick.interval.end, scene.zone)
         labels.append((min(max(0, cursor - len(text) // 2), max(0, count - len(text))), text, palette.strong))
     labels.append((max(0, count - len(edge)), edge, palette.dim))
     step = scene.step
     every = next((s for s in _AXIS_STEPS if s * NANOSECONDS >= step * _AXIS_SPACING), 86400) * NANOSECONDS
     for x, column in enumerate(columns):
-        wall = tracks.wall_time(column.start + 1) - 1
+        wall = scene.wall_time(column.start + 1) - 1
         if wall % every < step and not column.empty:
-            labels.append((x, clock(wall - wall % step, scene.zone), palette.dim))
+            labels.append((x, told(wall - wall % step, scene.zone), palette.dim))
     line = Line().add(" " * sides.left, palette.base)
     taken: list[tuple[int, int]] = []
     chosen = []

@@ -30,7 +30,7 @@ class EnergyPanel(Panel):
         stretch = self._tallies.visible(scene)
         if not stretch.tally.ledger.intervals:
             return Drawing(title)
-        right = Line().add(stretch_words(stretch.tally.ledger.seconds, complete=stretch.complete), palette.dim)
+        right = Line().add(stretch_words(scene, stretch), palette.dim)
         shown = [name for name in _COLUMNS if _NAME + _COLUMN * (1 + _COLUMNS.index(name)) <= width]
         rows = _rows(palette, stretch.tally.energy, stretch.tally.ledger.seconds, shown)
         return Drawing(title, right, [*rows[:height]])

@@ -43,7 +43,7 @@ class EngineHistory(HistoryPanel):
         room = height - axis
         marks = room >= 6
         told = [line for line in self._lines(scene, row) if line.name != "KV" or _is_known(line, scene, columns)]
-        phases = self._columns.phases(scene.history.tracks, row.keys, columns, scene.step)
+        phases = self._phases(scene, row, columns)
         known = any(any(column.seconds) for column in phases)
         strip = _strip_rows(room - marks, len(told)) if known else 0
         lines = _strip(scene, row, phases, sides, strip) if strip else []
@@ -55,13 +55,18 @@ class EngineHistory(HistoryPanel):
             lines.append(axis_line(scene, columns, sides))
         return Drawing(title, right, lines)
 
+    def _phases(self, scene: Scene, row: Row, columns: Sequence[Column]) -> list[Column]:
+        if scene.survey is not None:
+            return scene.survey.phases([engine_entity(key) for key in row.keys], columns)
+        return self._columns.phases(scene.history.tracks, row.keys, columns, scene.step)
+
     def _lines(self, scene: Scene, row: Row) -> list[TimeLine]:
         """Most important first; latencies only of an engine that tells any."""
         lines = [
             _tokens("in", row, "prompt"), _tokens("out", row, "generation"), _requests("running", row, "running"),
             _usage(row), _requests("waiting", row, "waiting"),
         ]  # fmt: skip
-        if tells_latencies(scene.history, row):
+        if scene.survey is None and tells_latencies(scene.history, row):  # they are not summed up
             lines[4:4] = [self._latency(row, "tpot"), self._latency(row, "ttft")]
         return lines
 

@@ -84,7 +84,7 @@ def memory(name: str, entity: str, series: str, total: float | None) -> TimeLine
     def number(scene: Scene) -> Line:
         palette, value = scene.palette, scene.value(entity, series)
         line = Line().add(gibibytes(value, 4), palette.bright if value is not None else palette.dim)
-        return line.add(f" /{gibibytes(total).strip()} GiB" if total else " GiB", palette.dim)
+        return line.add(f" /{gibibytes(total, 5).strip()} GiB" if total else " GiB", palette.dim)
 
     return TimeLine(name, lambda scene, columns: scene.averages(entity, series, columns), number, total or None)
 

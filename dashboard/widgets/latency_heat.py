@@ -34,6 +34,7 @@ STEPS = (0.0, 0.05, 0.15, 0.35, 0.60)
 _RAMP = "·░▒▓█"
 _RAMP_ASCII = ".:+#@"
 _NARROW = Gutters(8, 6)
+_NOT_SUMMED_UP = "latencies are not summed up over so long a time: zoom in to see them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,8 @@ class LatencyHeat(AxisPanel):
         if row is None or not columns:
             return Drawing(title)
         axis = [axis_line(scene, columns, sides)] if height >= 4 else []
+        if scene.survey is not None:
+            return Drawing(title, Line(), _said(scene, _NOT_SUMMED_UP, width, height - len(axis)) + axis)
         latencies = scene.history.tracks.latencies
         bounds, span = latencies.bounds(row.keys, name), latencies.span(row.keys, name)
         if bounds is None or span is None:
@@ -125,6 +128,11 @@ def _nothing(scene: Scene, row: Row, name: str, width: int, height: int) -> list
         told = f"nothing seen of {what} in memory; {kind} tells {_listed([TITLES[other].lower() for other in others])}"
     else:
         told = f"{kind} has told no latencies in the time kept in memory"
+    return _said(scene, told, width, height)
+
+
+def _said(scene: Scene, told: str, width: int, height: int) -> list[Line]:
+    """One line in the middle, in place of the map."""
     lines = [Line() for _ in range(max(0, (height - 1) // 2))]
     lines.append(Line().foreign(told, scene.palette.dim, width, scene.palette.glyphs.ellipsis))
     return lines + [Line() for _ in range(height - len(lines))]

@@ -10,7 +10,7 @@ from collectors.analysis.ledger import PHASES, Ledger
 from dashboard.format import duration, percent
 from dashboard.palette import Palette
 from dashboard.scene import Scene
-from dashboard.tallies import Tallies
+from dashboard.tallies import Stretch, Tallies
 from dashboard.widgets.bars import bar
 from dashboard.widgets.line import Line
 from dashboard.widgets.panel import Drawing, Panel
@@ -41,7 +41,7 @@ class LedgerPanel(Panel):
         ledger = stretch.tally.ledger
         if not ledger.intervals:
             return Drawing(title)
-        right = Line().add(stretch_words(ledger.seconds, complete=stretch.complete), palette.dim)
+        right = Line().add(stretch_words(scene, stretch), palette.dim)
         phases = _phase_rows(palette, ledger, width)
         limits = _limit_rows(palette, ledger, width)
         room = height - len(phases) - 1
@@ -54,9 +54,12 @@ class LedgerPanel(Panel):
         return Drawing(title, right, lines[:height])
 
 
-def stretch_words(seconds: float, *, complete: bool) -> str:
+def stretch_words(scene: Scene, stretch: Stretch) -> str:
     """How much time the figures are of; while older intervals are still being added up, that."""
-    return f"over {duration(seconds)}" if complete else f"over {duration(seconds)}, adding up"
+    told = f"over {duration(stretch.tally.ledger.seconds)}"
+    if not stretch.complete:
+        return f"{told}, adding up"
+    return told if scene.survey is None else f"{told} in memory"
 
 
 def _phase_rows(palette: Palette, ledger: Ledger, width: int) -> list[Line]:

@@ -53,7 +53,7 @@ class ResourcesPanel(Panel):
         if not stretch.tally.ledger.intervals:
             return Drawing(title)
         mix = stretch.tally.mix
-        right = Line().add(stretch_words(stretch.tally.ledger.seconds, complete=stretch.complete), palette.dim)
+        right = Line().add(stretch_words(scene, stretch), palette.dim)
         said = max(len(row.of) for row in _ROWS) + _GAP if width >= 76 else 0
         length = max(0, min(_LONGEST_BAR, (width - _NAME - said - 2 * (_VALUE + _GAP)) // 2))
         heading = Line().to(_NAME, palette.base).add("prefill", palette.prefill)

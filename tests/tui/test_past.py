@@ -153,7 +153,7 @@ def test_marks_are_gone_to_in_turn_also_across_the_sessions_start() -> None:
     desk.jump_mark()
     until(desk, lambda: shown(desk) == here)
     assert desk.mark() is None
-    assert len(desk.marks) == 1
+    assert len(desk.marks.moments) == 1
 
 
 def test_a_recording_of_this_machine_that_is_being_made_is_found_and_others_are_not(tmp_path: Path) -> None:
