@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from collectors.file_trace import FileTrace, trace_if_there
 from collectors.model import RULE_VERSION
 from collectors.store import DamagedRecording, RecordingError, is_being_written, reading, recording_files
 from collectors.store_find import Extent
@@ -17,7 +17,7 @@ from collectors.store_read import FileReader
 from collectors.text import clean
 
 T = TypeVar("T")
-_Trace = tuple[tuple[int, int], ...]
+_Trace = tuple[FileTrace | None, ...]
 
 _OPEN_FILES = 4
 _GROWING = 2
@@ -255,9 +255,4 @@ class Parts:
 
 def _trace(path: Path) -> _Trace:
     """Changes whenever the file or its log is written to."""
-    found = []
-    for part in (path, path.with_name(path.name + "-wal")):
-        with suppress(OSError):
-            status = part.stat()
-            found.append((status.st_size, status.st_mtime_ns))
-    return tuple(found)
+    return tuple(trace_if_there(part) for part in (path, path.with_name(path.name + "-wal")))

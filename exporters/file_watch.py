@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-_Trace = tuple[int, int, int]
+from collectors.file_trace import FileTrace, trace_if_there
 
 
 class FileWatch:
@@ -19,14 +19,5 @@ class FileWatch:
         before, self._traces = self._traces, self._look()
         return before != self._traces
 
-    def _look(self) -> list[_Trace | None]:
-        return [_trace(path) for path in self._paths]
-
-
-def _trace(path: Path) -> _Trace | None:
-    """None where there is no such file."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
+    def _look(self) -> list[FileTrace | None]:
+        return [trace_if_there(path) for path in self._paths]

@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote
 
+from collectors.file_trace import FileTrace, file_trace
+
 _SIZE_LIMIT = 16_384
 _TOKEN = re.compile(r"[\x21-\x7e]{1,8192}")
 _HEADER = re.compile(r"([A-Za-z0-9!#$%&'*+.^_`|~-]{1,100})\s*:\s*([\x20-\x7e]{0,8192})")
 _NOT_TO_BE_SET = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding"})
-
-_Signature = tuple[int, int, int]
 
 
 class CredentialProblem(Exception):
@@ -46,7 +46,7 @@ class Credentials:
         self._token_file = token_file
         self._header_file = header_file
         self._environment = environment
-        self._read: tuple[_Signature | None, ...] | None = None
+        self._read: tuple[FileTrace | None, ...] | None = None
         self._headers: Mapping[str, str] = {}
 
     def __bool__(self) -> bool:
@@ -66,10 +66,11 @@ class Credentials:
         """
         if not self:
             return self._headers
-        signature = tuple(_signature(path) for path in (self._token_file, self._header_file))
-        if signature != self._read:
+        files = (self._token_file, self._header_file)
+        traces = tuple(None if path is None else file_trace(path) for path in files)
+        if traces != self._read:
             self._headers = self._gathered()
-            self._read = signature
+            self._read = traces
         return self._headers
 
     def _gathered(self) -> dict[str, str]:
@@ -88,13 +89,6 @@ class Credentials:
         if self._header_file is not None:
             headers.update(_header_lines(_text(self._header_file), str(self._header_file)))
         return headers
-
-
-def _signature(path: Path | None) -> _Signature | None:
-    if path is None:
-        return None
-    status = path.stat()
-    return (status.st_mtime_ns, status.st_size, status.st_ino)
 
 
 def _text(path: Path) -> str:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from collectors.file_trace import trace_if_there
 from collectors.gpu.codes import LIBRARY
 
 _PLACES = (
@@ -29,15 +30,7 @@ def driver_fingerprint(library: str | None = None) -> object:
     searched = os.environ.get("LD_LIBRARY_PATH", "").split(":")
     directories = (*(path for path in searched if path), *_LIBRARY_DIRECTORIES)
     files: Iterable[str] = (*_PLACES, *((library,) if library else ()), *(f"{path}/{LIBRARY}" for path in directories))
-    return (tuple(_identity(path) for path in files), _text(_VERSION))
-
-
-def _identity(path: str) -> tuple[int, int, int] | None:
-    try:
-        status = Path(path).stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino, status.st_mtime_ns
+    return (tuple(trace_if_there(Path(path)) for path in files), _text(_VERSION))
 
 
 def _text(path: Path) -> str:
