@@ -259,7 +259,12 @@ class PromClient:
         self, client: httpx.Client, url: str, form: Mapping[str, str], deadline: float
     ) -> tuple[int, Mapping[str, str], bytes]:
         with client.stream("POST", url, data=dict(form), headers=dict(self._headers())) as response:
-            body = self._body(response, deadline)
+            try:
+                body = self._body(response, deadline)
+            finally:
+                # Where the client was closed while this still connected, the connection is nobody's but ours.
+                if self._closed and (stream := response.extensions.get("network_stream")) is not None:
+                    stream.close()
             return response.status_code, response.headers, body
 
     @contextmanager

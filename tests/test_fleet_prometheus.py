@@ -16,9 +16,6 @@ from collectors.model import HOST
 from collectors.promql import PromClient, PromProblem
 from tests.prom_server import Answer, Asked, PromServer, matrix, prom_server, vector
 
-# A client that is closed while a query still connects leaves that one socket to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 
 class FakeFleet:
     """Answers as a Prometheus with so many nodes would."""
