@@ -11,13 +11,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from collectors.clock import NANO
 from collectors.histogram import Histogram
 from collectors.model import HOST, Bottleneck, GpuProcess, Label, Phase, Tick, engine_entity, gpu_entity
 from collectors.readings import EngineReading, GpuReading, HostReading, Reading, field_specs
 
 SCHEMA = 1
 
-_NANO = 1_000_000_000
 QUANTILES = (("p50", 0.50), ("p95", 0.95), ("p99", 0.99))
 """Name and rank of the quantiles a histogram is written as."""
 
@@ -38,8 +38,8 @@ def document(tick: Tick) -> dict[str, Any]:
     interval = tick.interval
     return {
         "schema": SCHEMA,
-        "start": interval.start / _NANO,
-        "end": interval.end / _NANO,
+        "start": interval.start / NANO,
+        "end": interval.end / NANO,
         "duration": interval.duration,
         "host": None if interval.host is None else _fields(interval.host, _HOST),
         "gpus": [

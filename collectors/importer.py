@@ -20,6 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
+from collectors.clock import NANO
 from collectors.dmon import DmonError, Round, is_dmon, rounds
 from collectors.dmon_table import DmonTable
 from collectors.engine.catalog import EMPTY_AT_FIRST
@@ -43,7 +44,6 @@ _PAUSE_SECONDS = 60.0
 
 _HEADER_WITHIN = 20
 """Lines, from the beginning of a file, within which the header of a table must be."""
-_NANO = 1_000_000_000
 _REFUSED = "refused"
 """What every client's error says, in one form or another, when nobody listens at an address."""
 
@@ -83,7 +83,7 @@ def import_intervals(
     """
     if interval <= 0:
         raise ImportFailed(f"an interval of {interval:g} s is not positive; give e.g. --interval 1s")
-    assembler = _Assembler(round(interval * _NANO))
+    assembler = _Assembler(round(interval * NANO))
     files = []
     for path in paths:
         reader = _table_reader(path)
@@ -216,7 +216,7 @@ class _Assembler:
         self.anything_seen = False
 
     def put(self, page: SavedPage) -> Iterator[Interval]:
-        at = int(page.arrived * _NANO)
+        at = int(page.arrived * NANO)
         if self._start is None:
             self._start = at - at % self._length
         elif page.arrived - self._last_arrival > _PAUSE_SECONDS:
@@ -248,10 +248,10 @@ class _Assembler:
         engines: list[EngineReading] = []
         gpus: dict[str, GpuReading] = {}
         gaps: list[Gap] = []
-        seconds = self._length / _NANO
+        seconds = self._length / NANO
         for name, endpoint in self._endpoints.items():
-            readings = list(_readings(endpoint, self._start / _NANO))
-            accelerators = endpoint.gpus.readings(self._start / _NANO, patience=seconds)
+            readings = list(_readings(endpoint, self._start / NANO))
+            accelerators = endpoint.gpus.readings(self._start / NANO, patience=seconds)
             engines += readings
             gpus.update((reading.uuid, rounded(reading)) for reading in accelerators)
             if any(one.state != "ok" for one in readings) or any(one.state != "ok" for one in accelerators):

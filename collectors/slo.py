@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from collectors.clock import NANO
 from collectors.histogram import Histogram, merge
 from collectors.model import Event, Interval, engine_entity
 from collectors.readings import EngineReading
@@ -18,8 +19,6 @@ WINDOW_SECONDS = 60.0
 """Objectives are judged over this much time: single intervals see too few requests."""
 FEWEST = 10
 """With fewer observations in that time nothing is said about an objective."""
-
-_NANO = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +106,7 @@ class SloWatch:
 
     def _forget(self, now: int) -> None:
         """Services that have not been there for a window are gone."""
-        for service in [key for key, window in self._windows.items() if window.last < now - WINDOW_SECONDS * _NANO]:
+        for service in [key for key, window in self._windows.items() if window.last < now - WINDOW_SECONDS * NANO]:
             del self._windows[service]
 
 
@@ -131,7 +130,7 @@ class _Window:
                 self._totals = [0] * len(observed.counts)
             self._seen.append((end, observed))
             self._totals = [total + count for total, count in zip(self._totals, observed.counts, strict=True)]
-        while self._seen and self._seen[0][0] <= end - WINDOW_SECONDS * _NANO:
+        while self._seen and self._seen[0][0] <= end - WINDOW_SECONDS * NANO:
             _, gone = self._seen.popleft()
             self._totals = [total - count for total, count in zip(self._totals, gone.counts, strict=True)]
 
@@ -141,7 +140,7 @@ class _Window:
         if observed is None or objective.met(observed) is not False:
             return None
         is_new = now > self._broken_until
-        self._broken_until = now + round(WINDOW_SECONDS * _NANO)
+        self._broken_until = now + round(WINDOW_SECONDS * NANO)
         return observed.quantile(objective.quantile) if is_new else None
 
 

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
+from collectors.clock import NANO
 from collectors.store_older import STEPS, Steps, present
 from collectors.store_schema import APPLICATION_ID, SCHEMA_VERSION, SOURCES, ddl
 from collectors.text import clean
@@ -27,7 +28,6 @@ BUSY_SECONDS = 5.0
 
 _NAME = re.compile(r"phasetop-\d{8}T\d{6}Z\.db")
 _NAME_FORMAT = "phasetop-%Y%m%dT%H%M%SZ.db"
-_NANO = 1_000_000_000
 _SQLITE_NEEDED = (3, 37)  # STRICT tables
 _TABLES = {"meta", "entity", "interval", "label", "verdict", *(source.name for source in SOURCES)}
 
@@ -54,7 +54,7 @@ class NoWriteAheadLog(RecordingError):
 
 def file_name(start_ns: int) -> str:
     """The name of a recording file whose first interval starts at `start_ns`."""
-    return datetime.fromtimestamp(start_ns // _NANO, UTC).strftime(_NAME_FORMAT)
+    return datetime.fromtimestamp(start_ns // NANO, UTC).strftime(_NAME_FORMAT)
 
 
 def recording_files(directory: Path) -> list[Path]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from collectors.clock import NANO
 from collectors.model import Phase
 from collectors.phase.label import phase_seconds
 from collectors.replay_parts import Part, Parts
 from collectors.store_read import FileReader, PhaseRow
 from collectors.store_schema import MINUTE, PHASES
-
-_NANO = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,7 @@ class _Columns:
         built = []
         for column, (prefill, decode, idle, waiting, unknown) in enumerate(self._sums):
             left, right = self._edges[column], self._edges[column + 1]
-            within = max(0, min(right, end) - max(left, start)) / _NANO
+            within = max(0, min(right, end) - max(left, start)) / NANO
             gap = max(0.0, within - (prefill + decode + idle + waiting + unknown))
             built.append(StripColumn(left, right, prefill, decode, idle, waiting, unknown, gap))
         return built
@@ -88,7 +87,7 @@ def strip(
     is_coarse = to_ns - from_ns >= columns * MINUTE
 
     def draw(part: Part, reader: FileReader) -> None:
-        begin = from_ns - max(MINUTE, round(part.interval_seconds * _NANO))
+        begin = from_ns - max(MINUTE, round(part.interval_seconds * NANO))
         through = reader.find.rolled_through() if is_coarse else None
         if through is not None:
             for start, seconds in reader.find.minutes(entity, begin, min(to_ns, through)):

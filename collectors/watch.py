@@ -15,8 +15,6 @@ from collectors.phase.rules import phase_seconds
 from collectors.readings import EngineReading, GpuReading
 from collectors.slo import SloBook, SloWatch
 
-_NANO = 1_000_000_000
-
 CAUSES = (
     ("throttle_power_ratio", "the power cap holds clocks down", "the power cap no longer holds clocks down"),
     ("throttle_thermal_ratio", "heat holds clocks down", "heat no longer holds clocks down"),

@@ -10,12 +10,12 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol, TextIO
 
+from collectors.clock import NANO
 from collectors.document import QUANTILES, document
 from collectors.histogram import Histogram
 from collectors.model import BOTTLENECK_NAMES, Label, Tick, engine_entity, gpu_entity
 from collectors.readings import EngineReading, GpuReading, HostReading, Reading, field_specs
 
-_NANO = 1_000_000_000
 _FORMULA = ("=", "+", "-", "@")
 """What makes a spreadsheet run a text. Tabs and line breaks do so too; no recorded text has any."""
 
@@ -73,7 +73,7 @@ _LABEL = ("phase", "prefill_share", "busy_ratio", "error", "confidence", "bottle
 
 def _times(tick: Tick) -> list[Cell]:
     interval = tick.interval
-    return [interval.start / _NANO, interval.end / _NANO, interval.duration]
+    return [interval.start / NANO, interval.end / NANO, interval.duration]
 
 
 def _heading(reading: type[Reading]) -> tuple[str, ...]:
@@ -169,7 +169,7 @@ _LABEL_HEADING = (
 
 def _event_rows(tick: Tick) -> Iterator[list[Cell]]:
     for event in tick.events:
-        yield [event.time / _NANO, event.kind, event.entity, event.text]
+        yield [event.time / NANO, event.kind, event.entity, event.text]
 
 
 def _gap_rows(tick: Tick) -> Iterator[list[Cell]]:

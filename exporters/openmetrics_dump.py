@@ -14,12 +14,12 @@ from array import array
 from collections.abc import Iterable, Mapping
 from typing import IO, TextIO
 
+from collectors.clock import NANO
 from collectors.model import Tick
 from exporters.dump import Ticks
 from exporters.exposition import Exposition, Family, label_pairs
 from exporters.prometheus import PrometheusSink
 
-_NANO = 1_000_000_000
 _BUFFERED = 32 << 20
 """Characters of samples kept in memory before they go to the temporary file."""
 _COPY = 1 << 20
@@ -147,7 +147,7 @@ def dump_openmetrics(
         for tick in _onwards(recording.ticks(start, end)):
             sink.put(tick)
             count += 1
-            if shown is None or tick.interval.end - shown >= every * _NANO:
+            if shown is None or tick.interval.end - shown >= every * NANO:
                 shown = _show(page, sink, tick)
         if tick is not None and shown != tick.interval.end:
             _show(page, sink, tick)
@@ -156,7 +156,7 @@ def dump_openmetrics(
 
 
 def _show(page: _TimedExposition, sink: PrometheusSink, tick: Tick) -> int:
-    page.time = f"{tick.interval.end / _NANO:.3f}"
+    page.time = f"{tick.interval.end / NANO:.3f}"
     sink.write(page)
     page.spool()
     return tick.interval.end

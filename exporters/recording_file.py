@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from collectors.clock import NANO
 from collectors.model import HOST, RULE_VERSION, Interval, Label, PhaseLabel, Tick
 from collectors.store import create, leave_write_ahead_log, remove
 from collectors.store_schema import ROLLED, means_table
@@ -19,8 +20,6 @@ from exporters.minute_means import Row as MeansRow
 from exporters.recording_rows import RowWriter, sound
 from exporters.rollups import PhaseSeconds, RollUps
 from exporters.rollups import Row as MinuteRow
-
-_NANO = 1_000_000_000
 
 _ADD_MINUTE = (
     "INSERT INTO minute VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (entity, start_ns) DO UPDATE SET "
@@ -114,7 +113,7 @@ class RecordingFile:
             "time_zone": origin.time_zone,
             "run": origin.run,
             "part": str(origin.part),
-            "interval_seconds": repr((first.end - first.start) / _NANO),
+            "interval_seconds": repr((first.end - first.start) / NANO),
             "rule_version": str(origin.rule_version),
             "phasetop_version": origin.phasetop_version,
             "python_version": platform.python_version(),

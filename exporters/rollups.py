@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from collectors.clock import NANO
 from collectors.model import Interval, Label, Phase
 from collectors.store_schema import MINUTE, PHASES
 
@@ -12,7 +13,6 @@ SETTLE_SECONDS = 30.0
 """Labels settle ten seconds after their interval's end; whatever comes later than this, plus two
 intervals, is not waited for."""
 
-_NANO = 1_000_000_000
 
 PhaseSeconds = Callable[[Phase, float], Mapping[str, float]]
 """Splits an interval's seconds by `PHASES`."""
@@ -79,7 +79,7 @@ class RollUps:
         """Seconds without interval go to the minutes at its edges; those in between have no rows."""
         for start in {begin - begin % MINUTE, end - end % MINUTE}:
             if start in self._minutes:
-                self._minutes[start].hole += (min(end, start + MINUTE) - max(begin, start)) / _NANO
+                self._minutes[start].hole += (min(end, start + MINUTE) - max(begin, start)) / NANO
 
     def expects(self, label: Label) -> bool:
         """True for the first label of an entity of an interval that was recorded not too long ago."""

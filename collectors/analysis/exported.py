@@ -30,11 +30,11 @@ from collectors.analysis.roster import Roster
 from collectors.analysis.settings import Settings
 from collectors.analysis.study import Nothing, Study
 from collectors.analysis.words import duration, percent
+from collectors.clock import NANO
 from collectors.fleet.queries import FIGURE, Target
 from collectors.fleet.tables import natural, node_name
 from collectors.promql import IN_FLIGHT, Matrix, PromClient, PromProblem
 
-_NANO = 1_000_000_000
 _BLOCKS, _LEAST_BLOCKS = 360, 24
 _MINUTE = 60.0
 _SAMPLES_A_STEP = 2.0
@@ -124,14 +124,14 @@ class _Reader:
                 last = min(count, first + self._chunk(len(names), scope))
                 numbers = self._numbers(pool, scope, range(first, last), behind)
                 for at, told in numbers.items():
-                    begin, until = (round((stretch.start + n * step) * _NANO) for n in (at, at + 1))
+                    begin, until = (round((stretch.start + n * step) * NANO) for n in (at, at + 1))
                     block = filler.block(begin, until, told)
                     if block is not None:
                         read.blocks.append(block)
-                self._seen(round((stretch.start + last * step) * _NANO))
+                self._seen(round((stretch.start + last * step) * NANO))
         if not read.blocks:
             raise Nothing
-        read.start, read.end = (round(one * _NANO) for one in (stretch.start, stretch.start + count * step))
+        read.start, read.end = (round(one * NANO) for one in (stretch.start, stretch.start + count * step))
         read.seconds = sum(block.sums["seconds",] for block in read.blocks)
         read.intervals = len(read.blocks)
         read.rule_versions = self._rules()

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from collectors.clock import NANO
 from collectors.engine.credentials import Credentials
 from collectors.engine.page import PageMemo, Series, read_page
 from collectors.engine.scrape import Fetcher, Page, PageProblem
@@ -32,7 +33,6 @@ from collectors.promql import PromProblem
 from collectors.slo import SloBook
 from collectors.sources import SourceStatus
 
-_NANO = 1_000_000_000
 _WINDOW = 60.0
 """Seconds over which rates are taken."""
 _HISTORY = 1440
@@ -240,8 +240,8 @@ class _Reader:
 
     def _tick(self, before: tuple[float, float, Moment], now: tuple[float, float, Moment], sequence: int) -> Tick:
         seconds = now[0] - before[0]
-        end = round(now[1] * _NANO)
-        return tick_of(before[2], now[2], sequence=sequence, start=end - round(seconds * _NANO), end=end,
+        end = round(now[1] * NANO)
+        return tick_of(before[2], now[2], sequence=sequence, start=end - round(seconds * NANO), end=end,
                        seconds=seconds, name=self.name)  # fmt: skip
 
     def node(self, quantile: float = USUAL_QUANTILE) -> Node:

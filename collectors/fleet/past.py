@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, tzinfo
 
+from collectors.clock import NANO
 from collectors.fleet.happenings import Happenings
 from collectors.fleet.moments import SELECTOR, Moment, Place, place_of, tick_of
 from collectors.fleet.queries import Target
@@ -20,7 +21,6 @@ from collectors.promql import Labels, PromClient, PromProblem
 from collectors.slo import SloBook
 from collectors.strip import StripColumn
 
-_NANO = 1_000_000_000
 _CHUNK = 40
 """Intervals read at once: 300 series make 12,000 points."""
 _EARLIER = 3
@@ -77,11 +77,11 @@ class NodePast:
 
     @property
     def start(self) -> int:
-        return self._start // self._step * self._step * _NANO
+        return self._start // self._step * self._step * NANO
 
     @property
     def end(self) -> int:
-        return self._end * _NANO
+        return self._end * NANO
 
     @property
     def first_sequence(self) -> int:
@@ -111,7 +111,7 @@ class NodePast:
     def tick_at(self, time_ns: int) -> Tick | None:
         """The latest interval that starts at or before a moment."""
         self._find_start()
-        sequence = min(time_ns // _NANO // self._step, self.last_sequence)
+        sequence = min(time_ns // NANO // self._step, self.last_sequence)
         return self.tick(sequence) or self._nearest(sequence, -1)
 
     def next(self, sequence: int) -> Tick | None:
@@ -121,8 +121,8 @@ class NodePast:
         return self._nearest(sequence, -1)
 
     def ticks(self, from_ns: int | None = None, to_ns: int | None = None) -> Iterator[Tick]:
-        first = self.first_sequence if from_ns is None else max(self.first_sequence, from_ns // _NANO // self._step)
-        last = self.last_sequence if to_ns is None else min(self.last_sequence, (to_ns - 1) // _NANO // self._step)
+        first = self.first_sequence if from_ns is None else max(self.first_sequence, from_ns // NANO // self._step)
+        last = self.last_sequence if to_ns is None else min(self.last_sequence, (to_ns - 1) // NANO // self._step)
         for sequence in range(first, last + 1):
             tick = self.tick(sequence)
             if tick is not None:
@@ -154,10 +154,10 @@ class NodePast:
     def strip(self, from_ns: int, to_ns: int, columns: int) -> list[StripColumn]:
         """The node's phases over any stretch, one point a column."""
         self._find_start()
-        width = (to_ns - from_ns) / _NANO / columns
+        width = (to_ns - from_ns) / NANO / columns
         window = max(width, 2.5 * self._step)
         query = f"sum by (phase) (rate(phasetop_host_phase_seconds_total{{{self._match}}}[{round(window)}s]))"
-        start = from_ns / _NANO
+        start = from_ns / NANO
         found = self._client.query_range(query, start + width, start + width * (columns + 0.01), width)
         seconds = [dict.fromkeys(_PHASES, 0.0) for _ in range(columns)]
         for labels, points in found.series:
@@ -217,7 +217,7 @@ class NodePast:
             before, now = moments.get(sequence), moments.get(sequence + 1)
             if before and now:
                 tick = tick_of(
-                    before, now, sequence=sequence, start=sequence * step * _NANO, end=(sequence + 1) * step * _NANO,
+                    before, now, sequence=sequence, start=sequence * step * NANO, end=(sequence + 1) * step * NANO,
                     seconds=float(step), name=self.host_name,
                 )  # fmt: skip
                 events = happenings.push(tick)
@@ -240,7 +240,7 @@ class NodePast:
 
     def _find(self, time_ns: int, direction: int, is_it: Callable[[Tick], bool]) -> int | None:
         """The start of the nearest such interval, and never of the one at that moment."""
-        sequence = time_ns // _NANO // self._step
+        sequence = time_ns // NANO // self._step
         for _ in range(_FAR * _CHUNK):
             sequence += direction
             if not self.first_sequence < sequence <= self.last_sequence:

@@ -7,6 +7,7 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from collectors.clock import NANO
 from dashboard.commands.common import CommandFailed, UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from collectors.promql import PromClient
     from dashboard.config import Fleet
 
-_NANO = 1_000_000_000
 _PATIENCE = 60.0
 """Seconds for an answer: one about a day takes a server longer than one about now."""
 _DAY, _HOUR = 86_400, 3600
@@ -61,10 +61,10 @@ def span_of(start: str | None, end: str | None, flags: tuple[str, str]) -> tuple
     """
     now = time.time_ns()
     until = now if end is None else _moment(flags[1], end, now)
-    begin = until - _HOUR * _NANO if start is None else _moment(flags[0], start, now)
+    begin = until - _HOUR * NANO if start is None else _moment(flags[0], start, now)
     if begin >= until:
         raise UsageError(f"{flags[0]}: it must be before {flags[1]}")
-    return begin / _NANO, until / _NANO
+    return begin / NANO, until / NANO
 
 
 def _moment(flag: str, text: str, now: int) -> int:
@@ -72,7 +72,7 @@ def _moment(flag: str, text: str, now: int) -> int:
     from dashboard.timespec import parse_time
 
     try:
-        return parse_time(text, start=now - _DAY * _NANO, end=now, zone=zone_of(local_zone_name()))
+        return parse_time(text, start=now - _DAY * NANO, end=now, zone=zone_of(local_zone_name()))
     except ValueError as error:
         raise UsageError(f"{flag}: {error}") from None
 

@@ -7,12 +7,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from collectors.clock import NANO
 from dashboard.commands.common import CommandFailed, narrate
 
 if TYPE_CHECKING:
     from datetime import tzinfo
-
-_NANO = 1_000_000_000
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,4 +43,4 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _told(moment: int, zone: tzinfo) -> str:
-    return datetime.fromtimestamp(moment / _NANO, zone).isoformat(" ", "seconds")
+    return datetime.fromtimestamp(moment / NANO, zone).isoformat(" ", "seconds")
