@@ -18,11 +18,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TextIO
 
-from collectors.gpu.page_table import DCGM
+from collectors.gpu.page_dcgm import DCGM
+from collectors.gpu.page_rows import MIB
 from collectors.gpu.pages import can_be
 from collectors.round_clock import MIDNIGHT_SECONDS, RoundClock
 
-MIB = 1024.0 * 1024.0
 _FIRST = ("gpu", "date", "time")
 _NOTHING = frozenset({"-", "–", "n/a", "na", "[n/a]", ""})
 

@@ -14,7 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TextIO
 
-from collectors.dmon import MIB, Column, DmonError, Figures, Round, Row, value_of
+from collectors.dmon import Column, DmonError, Figures, Round, Row, value_of
+from collectors.gpu.page_rows import MIB
 from collectors.gpu.pages import can_be
 from collectors.round_clock import RoundClock
 from collectors.text import clean

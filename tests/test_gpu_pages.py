@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.gpu.page_table import DCGM, EXPORTERS
+from collectors.gpu.page_dcgm import DCGM
+from collectors.gpu.page_table import EXPORTERS
 from collectors.gpu.pages import GpuPage, exporter_of
 from collectors.readings import GpuReading, field_specs, rounded
 from tests.gpu_pages import AMD_PAGE, AMD_PAGE_A_SECOND_LATER, DCGM_GPU, GAUDI_PAGE, XPUM_PAGE, dcgm_page

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     Clock = Callable[[], float]
     Values = dict[str, Any]
 
-NO_INSTANCE = 0xFFFFFFFF
 _IN_USE_LIMIT = 3
 _MEMORY_SLICES = 8
 """Memory is handed out in eighths of the GPU's, less what the driver keeps."""

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from collectors.engine.page import Series
-from collectors.gpu.page_table import XID_COUNTS, GpuIdentity
+from collectors.gpu.page_dcgm import XID_COUNTS
+from collectors.gpu.page_rows import GpuIdentity
 
 Counts = Mapping[str, Mapping[int, int]]
 """Of each GPU whose reports are counted, by UUID, how many of each code there are."""

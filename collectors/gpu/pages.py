@@ -20,16 +20,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from collectors.engine.page import PageMemo, Series, read_page
-from collectors.gpu.page_table import (
-    EXPORTERS,
-    NANOSECONDS_BY_HELP,
-    OF_AN_INSTANCE,
-    XID,
-    Exporter,
-    GpuIdentity,
-    Row,
-    Values,
-)
+from collectors.gpu.page_dcgm import NANOSECONDS_BY_HELP, XID
+from collectors.gpu.page_rows import Exporter, GpuIdentity, Row, Values
+from collectors.gpu.page_table import EXPORTERS, OF_AN_INSTANCE
 from collectors.gpu.page_xids import Counts, counts_of, new_reports
 from collectors.gpu.peaks import PeakBook
 from collectors.median import median

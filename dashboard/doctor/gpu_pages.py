@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from collectors.clock import SystemClock
 from collectors.engine.endpoints import address_of
 from collectors.engine.scrape import PageProblem
+from collectors.gpu.page_dcgm import DCGM
 from collectors.gpu.page_search import PageSearch
-from collectors.gpu.page_table import DCGM
 from collectors.gpu.pages import GpuPage
 from collectors.readings import GpuReading
 from dashboard.access import fetcher_of
