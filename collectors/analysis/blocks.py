@@ -8,7 +8,7 @@ not measured; it is never 0 for want of a measurement.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 Key = tuple[str | float, ...]
@@ -52,6 +52,13 @@ class Block:
         """Adds what was measured; nothing where it was not."""
         if value is not None:
             self.sums[key] = self.sums.get(key, 0.0) + value
+
+    def add_all(self, kind: Key, names: Sequence[str], values: Iterable[float]) -> None:
+        """Adds values to the sums of a kind, by their names."""
+        sums = self.sums
+        for name, value in zip(names, values, strict=True):
+            key = (*kind, name)
+            sums[key] = sums.get(key, 0.0) + value
 
     def top(self, key: Key, value: float | None) -> None:
         """Keeps the largest value."""

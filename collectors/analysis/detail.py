@@ -8,28 +8,15 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from collectors.analysis.blocks import Block
-from collectors.analysis.moments import add_delay, add_engine, add_power, add_use
+from collectors.analysis.moments import Moments
 from collectors.store_schema import HISTOGRAM_SUM_SCALE, LABEL_SCALE, quoted
 
 _ENGINE = (
-    "window_seconds", "generation_tokens", "prompt_tokens", "prompt_tokens_computed", "prompt_tokens_cached",
-    "steps", "decode_steps", "requests_running", "flops", "read_bytes", "write_bytes", "first_tokens",
+    "generation_tokens", "prompt_tokens", "prompt_tokens_computed", "prompt_tokens_cached", "steps", "decode_steps",
+    "requests_running", "flops", "read_bytes", "write_bytes",
 )  # fmt: skip
-
-
-class _Row(NamedTuple):
-    sequence: int
-    entity: int
-    seconds: float
-    busy: float | None
-    share: float | None
-    layout: int | None
-    counts: str | None
-    total: int | None
-    values: dict[str, float | None]
 
 
 class Detail:
@@ -42,22 +29,21 @@ class Detail:
         scales: Mapping[tuple[str, str], int],
         entities: Mapping[int, str],
         host: int,
-        bounds: Mapping[int, tuple[float, ...]],
     ) -> None:
         self._connection = connection
         self._entities = entities
         self._host = host
-        self._bounds = bounds
         self._engine_fields = [name for name in _ENGINE if name in columns["engine"]]
         self._engine_scales = [scales["engine", name] for name in self._engine_fields]
         ratio = f"/ {LABEL_SCALE}.0"
         has_tpot = "tpot_counts" in columns["engine"]
-        told = ("r.tpot_layout", "r.tpot_counts", "r.tpot_sum") if has_tpot else ("NULL", "NULL", "NULL")
+        told = ("r.tpot_counts", "r.tpot_sum") if has_tpot else ("NULL", "NULL")
         self._engines = (
-            f"SELECT r.sequence, r.entity, i.seconds, l.busy_ratio {ratio}, l.prefill_share {ratio}, {', '.join(told)}"
+            f"SELECT r.entity, i.seconds * l.busy_ratio {ratio}, l.prefill_share {ratio}, {', '.join(told)}"
             + "".join(f", r.{quoted(name)}" for name in self._engine_fields)
             + " FROM engine r JOIN interval i ON i.sequence = r.sequence"
-            " LEFT JOIN label l ON l.sequence = r.sequence AND l.entity = r.entity WHERE r.sequence BETWEEN ? AND ?"
+            " JOIN label l ON l.sequence = r.sequence AND l.entity = r.entity WHERE r.sequence BETWEEN ? AND ?"
+            " AND l.busy_ratio IS NOT NULL AND l.prefill_share IS NOT NULL"
         )
         self._hosts = (
             f"SELECT i.sequence, i.seconds, l.busy_ratio {ratio}, l.prefill_share {ratio} FROM interval i"
@@ -77,30 +63,26 @@ class Detail:
     def look(self, block: Block, first: int, last: int) -> None:
         """Adds the intervals of a range of sequence numbers."""
         hosts: dict[int, tuple[float, float, float]] = {}
+        moments = Moments()
         for sequence, seconds, busy, share in self._connection.execute(self._hosts, (self._host, first, last)):
             block.add(("detail",), seconds)
             if busy is not None:  # idle and waiting intervals have no share, and nothing to split
                 split = (0.0, 0.0) if share is None else (busy * share, busy * (1.0 - share))
                 hosts[sequence] = (seconds * split[0], seconds * split[1], seconds)
-        for row in self._connection.execute(self._engines, (first, last)):
-            values = {
+        for number, busy, share, counts, seconds, *values in self._connection.execute(self._engines, (first, last)):
+            amounts = {
                 name: None if value is None else value / scale
-                for name, value, scale in zip(self._engine_fields, row[8:], self._engine_scales, strict=True)
+                for name, value, scale in zip(self._engine_fields, values, self._engine_scales, strict=True)
             }
-            self._engine(block, _Row._make((*row[:8], values)))
+            entity, p = self._entities[number], busy * share
+            moments.engine(entity, p, busy - p, amounts)
+            if counts is not None and seconds is not None:
+                observed = sum(json.loads(counts).values())
+                moments.delay(entity, p, observed, seconds / HISTOGRAM_SUM_SCALE, amounts)
         for sequence, tensor, dram, joules in self._connection.execute(self._gpus, (first, last)):
             if sequence in hosts:
                 p, d, seconds = hosts[sequence]
-                add_power(block, p, d, max(0.0, seconds - p - d), joules)
-                add_use(block, "compute", p, d, None if tensor is None else tensor * seconds)
-                add_use(block, "memory-bandwidth", p, d, None if dram is None else dram * seconds)
-
-    def _engine(self, block: Block, row: _Row) -> None:
-        if row.busy is None or row.share is None:
-            return
-        entity = self._entities[row.entity]
-        p, d = row.seconds * row.busy * row.share, row.seconds * row.busy * (1.0 - row.share)
-        add_engine(block, entity, p, d, row.values)
-        if row.layout is not None and row.counts is not None and row.total is not None:
-            count = sum(json.loads(row.counts).values())
-            add_delay(block, entity, p, count, row.total / HISTOGRAM_SUM_SCALE, row.values)
+                moments.power(p, d, max(0.0, seconds - p - d), joules)
+                moments.use("compute", p, d, None if tensor is None else tensor * seconds)
+                moments.use("memory-bandwidth", p, d, None if dram is None else dram * seconds)
+        moments.add_to(block)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from collectors.analysis.blocks import Block
 from collectors.analysis.exported_queries import Kind, Scope
 from collectors.analysis.ledger import PHASES
-from collectors.analysis.moments import add_delay, add_engine, add_power, add_use
+from collectors.analysis.moments import Moments
 from collectors.analysis.queries import ENGINE_AMOUNTS, ENGINE_GAUGES, GPU_GAUGES, LATENCIES
 from collectors.analysis.read import NodeSums
 from collectors.analysis.roster import Roster
@@ -146,10 +146,12 @@ class Filler:
         # As seconds of the machine: what the GPUs do together, over the time of one.
         p, d, rest = (part / whole * block.sums["seconds",] for part in
                       (spent["prefill"], spent["decode"], spent["idle"] + spent["waiting"]))  # fmt: skip
-        add_power(block, p, d, rest, energy)
+        moments = Moments()
+        moments.power(p, d, rest, energy)
         for resource, gauge in (("compute", "tensor_active_ratio"), ("memory-bandwidth", "dram_active_ratio")):
             mean = self._mean(block, gauge, numbers)
-            add_use(block, resource, p, d, None if mean is None else mean * block.sums["seconds",])
+            moments.use(resource, p, d, None if mean is None else mean * block.sums["seconds",])
+        moments.add_to(block)
 
     def _mean(self, block: Block, gauge: str, numbers: Numbers) -> float | None:
         """Of all GPUs."""
@@ -190,12 +192,14 @@ class Filler:
         self._one_engines_gauges(block, entity, numbers)
         running, count = one("requests_running:sum"), one("requests_running:count")
         amounts["requests_running"] = running / count if running is not None and count else None
-        add_engine(block, entity, p, d, amounts)
+        moments = Moments()
+        moments.engine(entity, p, d, amounts)
         owner = _owner(numbers.get("engine:bottleneck", {}).get(entity, {}))
         for name in LATENCIES:
             observed = self._latency(block, entity, name, owner, numbers)
             if name == "tpot" and observed and phases:
-                add_delay(block, entity, p, *observed, amounts)
+                moments.delay(entity, p, *observed, amounts)
+        moments.add_to(block)
 
     def _one_engines_gauges(self, block: Block, entity: str, numbers: Numbers) -> None:
         mine = {figure: {entity: told[entity]} for figure, told in numbers.items() if entity in told}

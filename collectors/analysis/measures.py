@@ -42,11 +42,6 @@ def unknown_ratio(totals: Totals, settings: Settings) -> float | None:
     return ratio(totals.wall["unknown"], sum(totals.wall.values()))
 
 
-def device_prefill_share(totals: Totals, settings: Settings) -> float | None:
-    seconds = totals.device_seconds
-    return ratio(seconds["prefill"], seconds["prefill"] + seconds["decode"])
-
-
 def tokens_in(totals: Totals, settings: Settings) -> float | None:
     return ratio(totals.computed(), totals.seconds)
 

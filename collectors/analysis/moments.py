@@ -7,8 +7,9 @@ seconds of prefill and of decode, so that a stretch may be of any length.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import add
 
-from collectors.analysis.blocks import Block
+from collectors.analysis.blocks import Block, Key
 
 ALONE_FROM = 0.98
 """Prefill share from which a stretch counts as prefill alone."""
@@ -21,64 +22,68 @@ POWER = ("pp", "pd", "pi", "dd", "di", "ii", "py", "dy", "iy", "p", "d", "i", "y
 USE = ("n", "p", "d", "pp", "pd", "dd", "py", "dy", "pm", "dm")
 DELAY = ("w", "x", "b", "xx", "xb", "bb", "y", "xy", "by", "yy")
 """Sums of the weights, prefill seconds a decode step (x), the batch (b) and the time per token (y)."""
+ALONE = ("seconds", "tokens", "intervals")
+_NAMES = {"power": POWER, "use": USE, "delay": DELAY, "alone": ALONE}
+
+Amounts = Mapping[str, float | None]
+"""Of an engine in a stretch, by the names of their fields; `requests_running` is the mean."""
 
 
-def add_power(block: Block, p: float, d: float, i: float, joules: float | None) -> None:
-    """`p`, `d` and `i` are seconds of the machine in prefill, decode and neither; `joules` are of all its GPUs."""
-    if joules is None:
-        return
-    y = joules
-    values = (p * p, p * d, p * i, d * d, d * i, i * i, p * y, d * y, i * y, p, d, i, y)
-    for name, value in zip(POWER, values, strict=True):
-        block.add(("power", name), value)
+class Moments:
+    """Sums of products over stretches, to be added to a block at once."""
+
+    def __init__(self) -> None:
+        self._sums: dict[Key, tuple[float, ...]] = {}
+
+    def add_to(self, block: Block) -> None:
+        for kind, values in self._sums.items():
+            block.add_all(kind, _NAMES[str(kind[0])], values)
+
+    def _add(self, kind: Key, values: tuple[float, ...]) -> None:
+        before = self._sums.get(kind)
+        self._sums[kind] = values if before is None else tuple(map(add, before, values))
+
+    def power(self, p: float, d: float, i: float, joules: float | None) -> None:
+        """`p`, `d` and `i` are seconds of the machine in prefill, decode and neither; `joules` are of all its GPUs."""
+        if joules is not None:
+            y = joules
+            self._add(("power",), (p * p, p * d, p * i, d * d, d * i, i * i, p * y, d * y, i * y, p, d, i, y))
+
+    def use(self, resource: str, p: float, d: float, amount: float | None) -> None:
+        """An amount that `p` seconds of prefill and `d` of decode used."""
+        if amount is None or p + d <= 0:
+            return
+        mean = amount / (p + d)
+        values = (1.0, p, d, p * p, p * d, d * d, p * amount, d * amount, p * mean, d * mean)
+        self._add(("use", resource), values)
+
+    def engine(self, entity: str, p: float, d: float, amounts: Amounts) -> None:
+        """An engine's seconds of prefill and decode, with what it did in them."""
+        flops, moved = amounts.get("flops"), amounts.get("read_bytes")
+        if flops:
+            self.use("engine-flops", p, d, flops)
+        if moved:
+            self.use("engine-bytes", p, d, moved + (amounts.get("write_bytes") or 0.0))
+        tokens = computed(amounts)
+        if tokens and p + d > 0 and p >= ALONE_FROM * (p + d):
+            self._add(("alone", entity), (p + d, tokens, 1.0))
+
+    def delay(self, entity: str, prefill: float, count: float, seconds: float, amounts: Amounts) -> None:
+        """`count` times per token that took `seconds` together, beside `prefill` seconds of prefill."""
+        running, generated = amounts.get("requests_running"), amounts.get("generation_tokens")
+        steps = amounts.get("decode_steps") or amounts.get("steps")
+        if not steps and generated and running:
+            steps = generated / running
+        if not count or not steps:
+            return
+        w, y, x, b = count, seconds / count, prefill / steps, generated / steps if generated else 0.0
+        wx, wb, wy = w * x, w * b, w * y
+        self._add(("delay", entity), (w, wx, wb, wx * x, wx * b, wb * b, wy, wx * y, wb * y, wy * y))
 
 
-def add_use(block: Block, resource: str, p: float, d: float, amount: float | None) -> None:
-    """An amount that `p` seconds of prefill and `d` of decode used."""
-    if amount is None or p + d <= 0:
-        return
-    mean = amount / (p + d)
-    values = (1.0, p, d, p * p, p * d, d * d, p * amount, d * amount, p * mean, d * mean)
-    for name, value in zip(USE, values, strict=True):
-        block.add(("use", resource, name), value)
-
-
-def add_engine(block: Block, entity: str, p: float, d: float, amounts: Mapping[str, float | None]) -> None:
-    """An engine's seconds of prefill and decode, with what it did in them.
-
-    `amounts` are the engine's amounts by the names of their fields; `requests_running` is the mean.
-    """
-    flops, moved = amounts.get("flops"), amounts.get("read_bytes")
-    if flops:
-        add_use(block, "engine-flops", p, d, flops)
-    if moved:
-        add_use(block, "engine-bytes", p, d, moved + (amounts.get("write_bytes") or 0.0))
-    tokens = computed(amounts)
-    if tokens and p + d > 0 and p >= ALONE_FROM * (p + d):
-        block.add(("alone", entity, "seconds"), p + d)
-        block.add(("alone", entity, "tokens"), tokens)
-        block.add(("alone", entity, "intervals"), 1.0)
-
-
-def computed(amounts: Mapping[str, float | None]) -> float | None:
+def computed(amounts: Amounts) -> float | None:
     """Prompt tokens computed here: neither cached nor transferred ones."""
     told, prompts = amounts.get("prompt_tokens_computed"), amounts.get("prompt_tokens")
     if told is not None or prompts is None:
         return told
     return max(0.0, prompts - (amounts.get("prompt_tokens_cached") or 0.0))
-
-
-def add_delay(
-    block: Block, entity: str, prefill: float, count: float, seconds: float, amounts: Mapping[str, float | None]
-) -> None:
-    """`count` observations of the time per token that took `seconds` together, beside `prefill` seconds of prefill."""
-    running, generated = amounts.get("requests_running"), amounts.get("generation_tokens")
-    steps = amounts.get("decode_steps") or amounts.get("steps")
-    if not steps and generated and running:
-        steps = generated / running
-    if not count or not steps:
-        return
-    y, x = seconds / count, prefill / steps
-    b = generated / steps if generated else 0.0
-    for name, value in zip(DELAY, (1.0, x, b, x * x, x * b, b * b, y, x * y, b * y, y * y), strict=True):
-        block.add(("delay", entity, name), count * value)

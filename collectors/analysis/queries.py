@@ -14,6 +14,8 @@ ENGINE_AMOUNTS = (
     "flops", "read_bytes", "write_bytes", "prefill_seconds", "decode_seconds",
 )  # fmt: skip
 """Amounts of engines that are summed, under their own names."""
+_HUGE = frozenset({"flops", "read_bytes", "write_bytes"})
+"""Summed as real numbers: those of a block may be more than an integer holds."""
 ENGINE_GAUGES = ("requests_running", "requests_waiting", "kv_cache_usage_ratio")
 """Gauges of engines summed weighted with seconds: `x` the sum, `x:seconds` its weight."""
 GPU_GAUGES = (
@@ -87,10 +89,10 @@ class Queries:
             f"sum(CASE WHEN {self._is('waiting')} THEN {energy} END)",
         ]
         return (
-            f"SELECT r.entity, r.facts, sum(i.seconds), {', '.join(sums)} FROM gpu r"
-            " JOIN interval i ON i.sequence = r.sequence"
+            f"SELECT r.entity, r.facts, sum(i.seconds), {', '.join(sums)} FROM interval i"
+            " CROSS JOIN gpu r ON r.sequence = i.sequence"  # one look for the interval of all GPUs
             " LEFT JOIN label l ON l.sequence = r.sequence AND l.entity = r.entity"
-            " WHERE r.sequence BETWEEN ? AND ? GROUP BY r.entity, r.facts"
+            " WHERE i.sequence BETWEEN ? AND ? GROUP BY r.entity, r.facts"
         )
 
     def _gauges(self) -> str:
@@ -118,8 +120,7 @@ class Queries:
             f"sum(CASE WHEN {kv} >= {KV_FULL} * 10000 THEN i.seconds WHEN {kv} IS NOT NULL THEN 0 END)",
             f"sum(CASE WHEN {waiting} > 0 THEN i.seconds WHEN {waiting} IS NOT NULL THEN 0 END)",
         ]
-        # As real numbers: operations of a block may be more than an integer holds.
-        sums += [f"sum(1.0 * r.{quoted(name)})" for name in self.engine_amounts]
+        sums += [f"sum({'1.0 * ' * (name in _HUGE)}r.{quoted(name)})" for name in self.engine_amounts]
         for name in self.engine_gauges:
             column = f"r.{quoted(name)}"
             sums += [f"sum({column} * i.seconds)", f"sum(CASE WHEN {column} IS NOT NULL THEN i.seconds END)"]

@@ -36,6 +36,10 @@ _DETAIL_INTERVALS = 7200
 """About so many intervals are looked at one by one, spread evenly over the recording."""
 
 
+_Seen = dict[tuple[str, str, str, int], list[str]]
+"""Counts as they are stored, by entity, latency, bottleneck and layout."""
+
+
 class _Minute(NamedTuple):
     start: int
     first: int
@@ -115,7 +119,7 @@ class _File:
         self.minutes = self._find_minutes()
         self._rolled = self._roll_ups()
         self._queries = Queries(self._columns, self._verdicts)
-        self._detail = Detail(connection, self._columns, self._scales, self._entities, self._host, self._bounds)
+        self._detail = Detail(connection, self._columns, self._scales, self._entities, self._host)
 
     @property
     def _open(self) -> sqlite3.Connection:
@@ -249,6 +253,7 @@ class _File:
 
     def _engines(self, block: Block, minute: _Minute, roster: Roster) -> None:
         queries = self._queries
+        seen: _Seen = {}
         for row in self._rows(queries.engine, minute):
             number, facts, verdict, seconds, prefill, decode, doubt, kv_most, waiting_most, full, queued = row[:11]
             entity = self._entities[number]
@@ -278,20 +283,22 @@ class _File:
                     add(("engine", entity, f"{name}:seconds"), row[at + 1])
                 at += 2
             for name in queries.latencies:
-                self._latency(block, entity, name, bottleneck, row[at : at + 4], (number, verdict), minute)
+                self._latency(block, (entity, name, bottleneck), row[at : at + 4], (number, verdict), minute, seen)
                 at += 4
+        self._observe(block, seen)
 
     def _latency(
-        self, block: Block, entity: str, name: str, bottleneck: str,
-        told: Sequence[object], which: tuple[int, int | None], minute: _Minute,
+        self, block: Block, of: tuple[str, str, str], told: Sequence[Any], which: tuple[int, int | None],
+        minute: _Minute, seen: _Seen,
     ) -> None:  # fmt: skip
-        """Observations by bucket: `told` are the least and the greatest layout, the counts and their sum."""
+        """Collects observations: `told` are the least and the greatest layout, the counts and their sum."""
         lowest, highest, counts, seconds = told
         if lowest is None:
             return
-        block.add(("latency-sum", entity, name), float(str(seconds)) / HISTOGRAM_SUM_SCALE)
+        entity, name, _ = of
+        block.add(("latency-sum", entity, name), seconds / HISTOGRAM_SUM_SCALE)
         if lowest == highest:
-            self._observe(block, (entity, name, bottleneck), int(str(lowest)), str(counts))
+            seen.setdefault((*of, lowest), []).append(counts)
             return
         query = (
             f"SELECT r.{name}_layout, r.{name}_counts FROM engine r LEFT JOIN label l ON l.sequence = r.sequence"
@@ -299,13 +306,15 @@ class _File:
             f" AND r.{name}_layout IS NOT NULL"
         )
         for layout, one in self._open.execute(query, (minute.first, minute.last, *which)):
-            self._observe(block, (entity, name, bottleneck), layout, one)
+            seen.setdefault((*of, layout), []).append(one)
 
-    def _observe(self, block: Block, key: tuple[str, str, str], layout: int, counts: str) -> None:
-        bounds = self._bounds[layout]
-        for bucket, count in counted(counts).items():
-            lower = bounds[bucket - 1] if bucket else 0.0
-            block.add(("latency", *key, lower, bounds[bucket]), count)
+    def _observe(self, block: Block, seen: _Seen) -> None:
+        """Adds what was collected, by bucket."""
+        for (entity, name, bottleneck, layout), counts in seen.items():
+            bounds = self._bounds[layout]
+            for bucket, count in counted(",".join(counts)).items():
+                lower = bounds[bucket - 1] if bucket else 0.0
+                block.add(("latency", entity, name, bottleneck, lower, bounds[bucket]), count)
 
     def _fact(self, source: str, number: int) -> dict[str, object]:
         """The texts and steady numbers of a reading, in base units."""
@@ -320,18 +329,20 @@ class _File:
         }
 
 
-def counted(texts: str) -> Counter[int]:
+def counted(texts: str) -> dict[int, int]:
     """Observations by bucket of JSON objects `{"bucket":count}` after one another.
 
     Parsing each as JSON would take most of the time of a report; equal entries are counted as texts first.
     Raises ValueError for what is none.
     """
-    entries = Counter(texts.replace("{", "").replace("}", "").replace(" ", "").split(","))
-    result: Counter[int] = Counter()
+    if " " in texts:
+        texts = texts.replace(" ", "")
+    entries = Counter(texts.removeprefix("{").removesuffix("}").replace("},{", ",").split(","))
+    result: dict[int, int] = {}
     for entry, times in entries.items():
         if entry:
             bucket, count = _entry(entry)
-            result[bucket] += count * times
+            result[bucket] = result.get(bucket, 0) + count * times
     return result
 
 
