@@ -66,7 +66,7 @@ def test_the_gpus_of_one_engine_have_one_share_whatever_their_own_busy_time(
 ) -> None:
     shares = set()
     for index in range(count):
-        got = gpu_spent(gpu(kernel_active_ratio=busy[index]), 1.0, [engine], DramHistory())
+        got = gpu_spent(gpu(kernel_active_ratio=busy[index]), 1.0, engine, DramHistory())
         assert got.seconds == pytest.approx(1.0)
         if got.share is not None and engine.share is not None and got.busy > 1e-6:
             shares.add(round(got.share, 6))
@@ -85,7 +85,7 @@ def test_the_busiest_rank_tells_the_time_of_its_group() -> None:
 
 @given(st.lists(spent, min_size=2, max_size=4), seconds)
 def test_engines_on_one_gpu_divide_its_seconds_in_proportion_to_their_own(engines: list[Spent], busy: float) -> None:
-    got = gpu_spent(gpu(kernel_active_ratio=busy), 1.0, engines, DramHistory())
+    got = gpu_spent(gpu(kernel_active_ratio=busy), 1.0, total(engines), DramHistory())
     whole = total(engines)
     assert whole is not None
     assert got.seconds == pytest.approx(1.0)

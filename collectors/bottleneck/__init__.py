@@ -4,19 +4,17 @@ Two answers, never mixed up. *Resource* is a partition of the wall time: what th
 limited by. *Admission* is what keeps requests waiting outside. The headline is one of them.
 """
 
-from collectors.bottleneck.judge import judge, judged_again, rests_on_costs
+from collectors.bottleneck.judge import judge
 from collectors.bottleneck.partition import (
     DRAM_ATTAINABLE,
     TENSOR_ATTAINABLE,
     Group,
     Wall,
-    depends_on,
     mean_wall,
     partition,
 )
 from collectors.bottleneck.period import Period, over
 
 __all__ = [
-    "DRAM_ATTAINABLE", "TENSOR_ATTAINABLE", "Group", "Period", "Wall", "depends_on", "judge", "judged_again",
-    "mean_wall", "over", "partition", "rests_on_costs",
+    "DRAM_ATTAINABLE", "TENSOR_ATTAINABLE", "Group", "Period", "Wall", "judge", "mean_wall", "over", "partition",
 ]  # fmt: skip

@@ -37,7 +37,9 @@ def advise(
 ) -> Iterator[str]:
     """Lines of advice for the headline name, most useful first. `costs` are the sole engine's."""
     engine = engines[0] if len(engines) == 1 else None
-    load = load_of(engine, costs, wall.shares.get("host", 0.0)) if engine is not None and name in PREDICTED else None
+    load = None
+    if engine is not None and costs.is_sure and name in PREDICTED:
+        load = load_of(engine, costs, wall.shares.get("host", 0.0))
     if name == "kv-capacity":
         yield from _more_kv(kept_out.engine or engine, load, costs, gpus)
     elif name == "memory-bandwidth":

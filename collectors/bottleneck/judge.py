@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from collectors.bottleneck.admission import Admission, admission, waiting
@@ -13,7 +12,7 @@ from collectors.model import Bottleneck, BottleneckName, Confidence, Phase
 from collectors.phase.calibrate import UNCALIBRATED, CostModel
 from collectors.readings import EngineReading, GpuReading
 
-POWER_FROM, HOST_FROM, NETWORK_FROM = 0.10, 0.15, 0.10
+_POWER_FROM, _HOST_FROM, _NETWORK_FROM = 0.10, 0.15, 0.10
 """Shares of the wall time from which power, the host and the network are named, in this order."""
 
 _LARGEST_OF: tuple[BottleneckName, ...] = ("compute", "memory-bandwidth", "demand", "unknown")
@@ -26,18 +25,21 @@ def judge(
     wall: Wall | None,
     costs: CostModel = UNCALIBRATED,
     role: str | None = None,
+    kept_out: Admission | None = None,
 ) -> Bottleneck:
     """The bottleneck of one entity in one interval.
 
     `engines` and `gpus` are the readings that make up the entity; `wall` how its time is divided, by
     `partition` or, for a whole machine, the mean of its GPUs' walls, since one of its engines may be
     idle while another is held up; `costs` the calibrated costs of its engine, where it has one; `role`
-    what its token flows show it to be in a disaggregated deployment.
+    what its token flows show it to be in a disaggregated deployment; `kept_out` the admission of the
+    engines, where it is known already.
     """
     if wall is None:
         return Bottleneck(why=_why_unknown(phase, engines, gpus))
     resource = named_resource(wall.shares)
-    kept_out = admission(engines)
+    if kept_out is None:
+        kept_out = admission(engines)
     name = headline(resource, kept_out.name, wall.shares)
     return Bottleneck(
         name=name,
@@ -58,16 +60,19 @@ def rests_on_costs(name: BottleneckName, engines: Sequence[EngineReading]) -> bo
 def judged_again(before: Bottleneck, phase: Phase, wall: Wall) -> Bottleneck:
     """The judgement on the same wall when only what is known of the phase has changed."""
     confidence = _confidence(before.name, phase, wall)
-    return before if confidence == before.confidence else replace(before, confidence=confidence)
+    if confidence == before.confidence:
+        return before
+    name, resource, kept_out, shares = before.name, before.resource, before.admission, before.shares
+    return Bottleneck(name, resource, kept_out, shares, confidence, before.why, before.advice)
 
 
 def named_resource(shares: Mapping[Any, float]) -> BottleneckName:
     """The first of power, host and network that takes more than its threshold, else the largest share."""
-    if shares.get("power", 0.0) >= POWER_FROM:
+    if shares.get("power", 0.0) >= _POWER_FROM:
         return "power"
-    if shares.get("host", 0.0) >= HOST_FROM:
+    if shares.get("host", 0.0) >= _HOST_FROM:
         return "host"
-    if shares.get("network", 0.0) >= NETWORK_FROM:
+    if shares.get("network", 0.0) >= _NETWORK_FROM:
         return "network"
     largest, most = _LARGEST_OF[0], shares.get(_LARGEST_OF[0], 0.0)
     for name in _LARGEST_OF[1:]:  # as max() with a key, in a third of the time
@@ -107,20 +112,20 @@ def _why(
     told = [kept_out.why] if kept_out.why else []
     hardware = wall.hardware
     if wall.transfer >= 0.01:
-        told.append(f"waiting for a KV cache transfer {wall.transfer * 100:.0f} % of the time")
+        told.append(f"waiting for a KV cache transfer {round(wall.transfer * 100)} % of the time")
     if hardware.dram is not None:
-        told.append(f"DRAM {hardware.dram * 100:.0f} % of peak")
+        told.append(f"DRAM {round(hardware.dram * 100)} % of peak")
     elif hardware.memory_active is not None and wall.busy > 0:
-        told.append(f"memory-active {hardware.memory_active * 100:.0f} %")
+        told.append(f"memory-active {round(hardware.memory_active * 100)} %")
     if hardware.tensor is not None:
-        told.append(f"tensor {hardware.tensor * 100:.0f} %")
+        told.append(f"tensor {round(hardware.tensor * 100)} %")
     if wall.shares.get("power", 0.0) >= 0.01:
-        told.append(f"clocks held down {wall.shares['power'] * 100:.0f} % of the time")
+        told.append(f"clocks held down {round(wall.shares['power'] * 100)} % of the time")
         told.extend(_clock(gpus))
     if hardware.busy is not None:
-        told.append(f"GPU busy {wall.busy * 100:.0f} %")
+        told.append(f"GPU busy {round(wall.busy * 100)} %")
     elif not gpus:
-        told.append(f"busy {wall.busy * 100:.0f} %")
+        told.append(f"busy {round(wall.busy * 100)} %")
     if name == "host":
         told.extend(_host_numbers(engines))
     if name == "unknown" and wall.shares.get("host", 0.0) == 0.0 and wall.shares.get("unknown", 0.0) > wall.busy:

@@ -86,7 +86,7 @@ def partition(
     gpus = [gpu for gpu in group.gpus if gpu.state == "ok"]
     if hardware is None:
         hardware = signals(gpus)
-    busy = _busy(phase, gpus)
+    busy = _busy(phase, hardware, gpus)
     if busy is None:
         return None
     shares: dict[BottleneckName, float] = {}
@@ -99,7 +99,7 @@ def partition(
 def depends_on(wall: Wall | None, phase: Phase, costs: CostModel) -> tuple[object, ...]:
     """What a group's wall rests on besides its readings: where it is the same, so is `wall`, made earlier of them."""
     is_waiting = phase.label == "waiting"
-    hardware = _NOTHING if wall is None else wall.hardware
+    hardware = NO_SIGNALS if wall is None else wall.hardware
     if hardware.busy and hardware.tensor is not None and hardware.dram is not None:
         return (is_waiting,)  # the counters alone tell how its busy time divides
     return is_waiting, phase.busy_ratio, phase.prefill_share, costs
@@ -111,27 +111,35 @@ def mean_wall(walls: Sequence[Wall]) -> Wall:
         return walls[0]
     count = len(walls)
     shares: dict[BottleneckName, float] = {}
+    busy = transfer = 0.0
+    basis = walls[0].basis
     for wall in walls:
         for name, value in wall.shares.items():
             shares[name] = shares.get(name, 0.0) + value / count
-    hardware = Signals(*(mean(values) for values in zip(*(wall.hardware for wall in walls), strict=True)))
-    basis = "counters" if any(wall.basis == "counters" for wall in walls) else walls[0].basis
-    return Wall(
-        shares, basis, hardware, sum(wall.busy for wall in walls) / count, sum(wall.transfer for wall in walls) / count
-    )
+        busy += wall.busy
+        transfer += wall.transfer
+        if wall.basis == "counters":
+            basis = "counters"
+    return Wall(shares, basis, mean_signals([wall.hardware for wall in walls]), busy / count, transfer / count)
 
 
 def signals(gpus: Sequence[GpuReading]) -> Signals:
     """What the GPUs say, averaged over those that say it."""
-    if len(gpus) == 1:
-        return _signals(gpus[0])
-    return Signals(*(mean(values) for values in zip(*map(_signals, gpus), strict=True))) if gpus else _NOTHING
+    return mean_signals([signals_of(gpu) for gpu in gpus])
 
 
-_NOTHING = Signals(None, None, None, None, None, None)
+def mean_signals(several: Sequence[Signals]) -> Signals:
+    """The mean of each signal over those that have it."""
+    if len(several) < 2:
+        return several[0] if several else NO_SIGNALS
+    return Signals(*map(mean, zip(*several, strict=True)))
 
 
-def _signals(gpu: GpuReading) -> Signals:
+NO_SIGNALS = Signals(None, None, None, None, None, None)
+
+
+def signals_of(gpu: GpuReading) -> Signals:
+    """What one GPU says."""
     return Signals(
         held_down(gpu), gpu.tensor_active_ratio, gpu.dram_active_ratio, gpu_busy_ratio(gpu), gpu.memory_active_ratio,
         _link_use(gpu),
@@ -169,10 +177,13 @@ def _link_use(gpu: GpuReading) -> float | None:
     return min(1.0, max(rates) / (lane * gpu.pcie_link_width)) if lane and rates else None
 
 
-def _busy(phase: Phase, gpus: Sequence[GpuReading]) -> float | None:
+def _busy(phase: Phase, hardware: Signals, gpus: Sequence[GpuReading]) -> float | None:
     """Busy time per wall time: measured by the GPUs, of which the busiest tells the time of a group."""
-    measured = [ratio for gpu in gpus if (ratio := gpu_busy_ratio(gpu)) is not None]
-    return min(1.0, max(measured)) if measured else phase.busy_ratio
+    if hardware.busy is None:
+        return phase.busy_ratio
+    if len(gpus) == 1:
+        return min(1.0, hardware.busy)
+    return min(1.0, max(ratio for gpu in gpus if (ratio := gpu_busy_ratio(gpu)) is not None))
 
 
 def _share_idle(

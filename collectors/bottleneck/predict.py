@@ -70,11 +70,11 @@ def load_of(engine: EngineReading, costs: CostModel, host_share: float) -> Load 
         resident = engine.kv_cache_usage_ratio * engine.kv_cache_tokens
     if host_share > _MOST_HOST or (costs.prompts_per_token and not costs.knows_prefill):
         return None
-    bare = Load(batch, resident, costs.prompts_per_token)
-    step = tpot(bare, costs)
+    prompts = costs.prompts_per_token
+    step = costs.decode_seconds(1, batch, resident) + costs.prefill_seconds(prompts * batch)
     if step <= 0:
         return None
-    return replace(bare, gap=step * host_share / (1.0 - host_share)) if host_share else bare
+    return Load(batch, resident, prompts, step * host_share / (1.0 - host_share))
 
 
 def tells_batches(costs: CostModel) -> bool:

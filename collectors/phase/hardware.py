@@ -8,7 +8,7 @@ for pure prefill. Without contrast in the past only absolute anchors are left, e
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +24,8 @@ _BUSY_ENOUGH = 0.5
 _CEILING = 0.85
 _PREFILL_LEVEL = 0.18
 _MIN_SPREAD = 0.03
+_FAR = 3.0
+"""Stated errors between two shares that cannot both be right."""
 _ERROR = {"dram-activity": 0.15, "memory-active": 0.30}
 
 
@@ -33,44 +35,52 @@ class DramHistory:
 
     levels: deque[float] = field(default_factory=lambda: deque(maxlen=_HISTORY))
     _sorted: list[float] = field(default_factory=list)
+    _decode_level: float | None = None
+    """The activity that stands for pure decode; None while the past shows no contrast."""
+
+    def __post_init__(self) -> None:
+        self._sorted = sorted(self.levels)
+        self._find_contrast()
 
     def add(self, gpu: GpuReading) -> None:
         busy = gpu_busy_ratio(gpu)
-        level = _level(gpu)
-        if busy is None or level is None or busy <= _BUSY_ENOUGH:
+        if busy is None or busy <= _BUSY_ENOUGH:
+            return
+        level = _level(gpu, busy)
+        if level is None:
             return
         if len(self.levels) == self.levels.maxlen:
-            self._sorted.remove(self.levels[0])
+            del self._sorted[bisect_left(self._sorted, self.levels[0])]
         self.levels.append(level)
         insort(self._sorted, level)
+        self._find_contrast()
 
-    def share(self, gpu: GpuReading) -> float | None:
-        """The prefill share of busy time, or None when the activity does not tell."""
-        level = _level(gpu)
+    def _find_contrast(self) -> None:
+        levels, count = self._sorted, len(self._sorted)
+        has_contrast = count >= _MIN_HISTORY and levels[(3 * count) // 4] - levels[count // 4] >= _MIN_SPREAD
+        self._decode_level = min(_CEILING, levels[min(count - 1, int(0.9 * count))]) if has_contrast else None
+
+    def share(self, gpu: GpuReading, busy: float | None) -> float | None:
+        """The prefill share of a GPU's busy time, or None when its activity does not tell."""
+        level = _level(gpu, busy)
         if level is None:
             return None
-        count = len(self._sorted)
-        if count >= _MIN_HISTORY and self._spread() >= _MIN_SPREAD:
-            high = min(_CEILING, self._sorted[min(count - 1, int(0.9 * count))])
-            low = _PREFILL_LEVEL * high
-            return min(1.0, max(0.0, (high - level) / (high - low))) if high > 0 else None
-        return _anchored(gpu)
-
-    def _spread(self) -> float:
-        count = len(self._sorted)
-        return self._sorted[(3 * count) // 4] - self._sorted[count // 4]
+        high = self._decode_level
+        if high is None:
+            return _anchored(gpu)
+        low = _PREFILL_LEVEL * high
+        return min(1.0, max(0.0, (high - level) / (high - low))) if high > 0 else None
 
     def to_json(self) -> list[float]:
         return list(self.levels)
 
     @classmethod
     def from_json(cls, levels: list[Any]) -> DramHistory:
-        return cls(deque(levels, maxlen=_HISTORY), sorted(levels))
+        return cls(deque(levels, maxlen=_HISTORY))
 
 
-def _level(gpu: GpuReading) -> float | None:
+def _level(gpu: GpuReading, busy: float | None) -> float | None:
     """DRAM activity per busy time; memory-active time where only that is known."""
-    busy = gpu_busy_ratio(gpu)
     active = gpu.dram_active_ratio if gpu.dram_active_ratio is not None else gpu.memory_active_ratio
     if busy is None or active is None or busy < 0.1:
         return None
@@ -87,6 +97,12 @@ def _anchored(gpu: GpuReading) -> float | None:
     return None
 
 
+def contradicts(share: float, error: float, gpu: GpuReading, busy: float | None, history: DramHistory) -> bool:
+    """Whether a GPU's DRAM activity speaks against a share that its engine's counters tell."""
+    own = history.share(gpu, busy) if gpu.dram_active_ratio is not None else None
+    return own is not None and abs(own - share) > _FAR * (_ERROR["dram-activity"] + error)
+
+
 def hardware_spent(gpu: GpuReading, history: DramHistory, seconds: float) -> Spent:
     """Where a GPU's seconds went by its own signals alone; never better than medium confidence."""
     busy = gpu_busy_ratio(gpu)
@@ -96,7 +112,7 @@ def hardware_spent(gpu: GpuReading, history: DramHistory, seconds: float) -> Spe
     idle = seconds * (1.0 - min(1.0, busy))
     if busy < 0.05:
         return Spent(0.0, 0.0, seconds, 0.0, 0.05, "medium", (evidence,))
-    share = history.share(gpu)
+    share = history.share(gpu, busy)
     if share is None:
         return Spent(0.0, 0.0, idle, seconds - idle, 1.0, "low", ())
     confidence: Confidence = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from collectors.model import Confidence, Evidence, Phase, PhaseLabel
+from collectors.model import RULE_VERSION, Confidence, Evidence, Phase, PhaseLabel
 
 PREFILL_FROM, DECODE_TO = 0.60, 0.40
 HYSTERESIS = 0.05
@@ -58,29 +58,40 @@ def share_label(share: float, previous: PhaseLabel | None = None, slack: float =
 
 def phase_of(spent: Spent, *, settled: bool, previous: PhaseLabel | None = None, share: float | None = None) -> Phase:
     """The phase of one entity's interval. `share` replaces the own share for the label alone."""
-    busy = spent.busy
-    seconds = busy + spent.idle + spent.unknown
-    if seconds <= 0 or spent.unknown > _UNKNOWN_FROM * seconds:
-        return Phase("unknown", settled, evidence=spent.evidence)
-    busy_ratio = round(min(1.0, busy / seconds), 4)
-    own_share = round(spent.prefill / busy, 4) if busy > 0 else None
+    prefill, decode, idle, unknown, error, confidence, evidence, has_requests = spent
+    busy = prefill + decode
+    seconds = busy + idle + unknown
+    if seconds <= 0 or unknown > _UNKNOWN_FROM * seconds:
+        return Phase("unknown", settled, evidence=evidence)
+    busy_ratio = round(busy / seconds, 4) if busy < seconds else 1.0
+    own_share = None
+    if busy > 0:
+        own_share = round(prefill / busy, 4) if prefill else 0.0
+    unexplained = round(unknown / seconds, 4) if unknown else 0.0
     label: PhaseLabel
-    if spent.has_requests and busy_ratio < WAITING_BELOW:
+    if has_requests and busy_ratio < WAITING_BELOW:
         label = "waiting"
     elif busy_ratio < IDLE_BELOW or own_share is None:
-        if busy + spent.unknown >= IDLE_BELOW * seconds:
-            return Phase("unknown", settled, evidence=spent.evidence)  # what is not explained may have been busy
+        if busy + unknown >= IDLE_BELOW * seconds:
+            return Phase("unknown", settled, evidence=evidence)  # what is not explained may have been busy
         label = "idle"
     else:
-        slack = min(HYSTERESIS, 0.5 * spent.error) if settled else HYSTERESIS
+        slack = min(HYSTERESIS, 0.5 * error) if settled else HYSTERESIS
         label = share_label(own_share if share is None else share, previous, slack)
-    if label in ("idle", "waiting"):
-        own_share = None
-    error = round(min(1.0, spent.error), 4) if own_share is not None else None
-    unexplained = round(spent.unknown / seconds, 4)
+        error = round(min(1.0, error), 4)
+        return Phase(label, settled, own_share, busy_ratio, error, confidence, evidence, RULE_VERSION, unexplained)
+    return Phase(label, settled, None, busy_ratio, None, confidence, evidence, RULE_VERSION, unexplained)
+
+
+def settled_as(before: Phase, spent: Spent, previous: PhaseLabel | None) -> Phase:
+    """`phase_of` for good, where the provisional phase was of the same seconds: only its label may change."""
+    label = before.label
+    if before.prefill_share is not None:
+        label = share_label(before.prefill_share, previous, min(HYSTERESIS, 0.5 * spent.error))
     return Phase(
-        label, settled, own_share, busy_ratio, error, spent.confidence, spent.evidence, unknown_ratio=unexplained
-    )
+        label, True, before.prefill_share, before.busy_ratio, before.error, before.confidence, before.evidence,
+        RULE_VERSION, before.unknown_ratio,
+    )  # fmt: skip
 
 
 def phase_seconds(phase: Phase, duration: float) -> dict[str, float]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
+from operator import attrgetter, is_
 from typing import NamedTuple
 
 from collectors.model import Evidence
@@ -22,6 +24,8 @@ IDLE_COUNTER_SECONDS = 1.0
 
 _NEGLIGIBLE = 0.05
 """A part of the interval too small to change its label."""
+
+_GIVEN = attrgetter("given")
 
 _STEP_SLACK = 1.35
 """Residual beyond calibrated decode that a lump's cost may explain, relative to that cost."""
@@ -65,15 +69,22 @@ class Split(NamedTuple):
 class _Draft:
     """An interval being split: what is known of its decode time and of prefill reaching into it."""
 
+    given: Observation
     seen: Observation
+    """The same, with the prompt tokens that its operations were spent on."""
     decode: float | None
+    measured: float | None
     busy: float | None
+    """Measured busy time; an idle counter's may have been moved to where it belongs."""
     is_late: bool
     """Idle stretches measured by a GPU, whose figures trail by some tenths of a second."""
     claimed: float = 0.0
     reached: float = 0.0
     precedes_prompt: bool = False
     """Silent, and what follows in silence is a prompt under way whose beginning is not told yet."""
+    claims: tuple[object, ...] = ()
+    split: Split | None = None
+    """What was concluded from the claims the last time."""
 
     @property
     def room(self) -> float:
@@ -86,66 +97,65 @@ class _Draft:
         return self.busy is not None and self.busy < _NEGLIGIBLE * self.seen.seconds and not self.seen.moved
 
 
-class _Known(NamedTuple):
-    """What was made of one observation the last time, for a next time with the same costs and the same claims."""
-
-    given: Observation
-    bare: _Draft
-    """As it was before anything reached into it."""
-    claims: tuple[object, ...]
-    concluded: Split
-
-
 class Splitting:
     """The splits of an engine's unsettled observations, made anew with each that comes.
 
-    Evidence only reaches back: taking the oldest observation out changes nothing of the others.
+    Evidence only reaches back: taking the oldest observation out changes nothing of the others, and
+    what the earlier ones have claimed stands while the costs are the same.
     """
 
     def __init__(self) -> None:
         self._model: CostModel | None = None
         self._drafts: list[_Draft] = []
-        self._known: dict[int, _Known] = {}
 
     def split(self, pending: Sequence[Observation], model: CostModel) -> list[Split]:
         """The splits of consecutive observations, the newest last, for each of which evidence may still come."""
-        known = self._known if model is self._model else {}
-        bare = [_bare(known.get(seen.sequence), seen, model) for seen in pending]
-        self._drafts = drafts = [_Draft(one.seen, one.decode, one.busy, one.is_late) for one in bare]
-        _move_late_idle(drafts, model)
-        for index in range(len(drafts)):
+        drafts, begin = self._continued(pending, model)
+        for index in range(begin, len(drafts)):
             _reach_back(drafts, index, model)
         _look_ahead(drafts)
-        self._model, self._known = model, {}
         later = 0.0
-        for index in range(len(drafts) - 1, -1, -1):
-            seen, draft, is_heard = pending[index], drafts[index], _is_heard(later)
-            claims = (draft.claimed, draft.reached, draft.busy, draft.precedes_prompt, is_heard)
-            before = known.get(seen.sequence)
-            if before is not None and before.given is seen and before.claims == claims:
-                concluded = before.concluded
-            else:
-                concluded = _conclude(draft, model, final=False, is_heard=is_heard)
-            self._known[seen.sequence] = _Known(seen, bare[index], claims, concluded)
+        splits = []
+        for draft in reversed(drafts):
+            is_heard = _is_heard(draft.seen, later)
             later += draft.seen.seconds
-        return [self._known[seen.sequence].concluded for seen in pending]
+            claims = (draft.claimed, draft.reached, draft.busy, draft.precedes_prompt, is_heard)
+            found = draft.split
+            if found is None or draft.claims != claims:
+                found = draft.split = _conclude(draft, model, final=False, is_heard=is_heard)
+                draft.claims = claims
+            splits.append(found)
+        splits.reverse()
+        return splits
+
+    def _continued(self, pending: Sequence[Observation], model: CostModel) -> tuple[list[_Draft], int]:
+        """The drafts, and the index of the first whose evidence has not reached back yet."""
+        known = self._drafts if model is self._model else []
+        stands = len(known) <= len(pending) and all(map(is_, map(_GIVEN, known), pending))
+        if stands:
+            drafts = known + [_draft(seen, model) for seen in islice(pending, len(known), None)]
+        else:
+            kept = {id(draft.given): draft for draft in known}
+            drafts = [kept.get(id(seen)) or _draft(seen, model) for seen in pending]
+        self._model, self._drafts = model, drafts
+        has_idle_counter = any(draft.seen.busy_source == "idle-counter" for draft in drafts)
+        if stands and not has_idle_counter:
+            return drafts, len(known)
+        for draft in drafts:
+            draft.busy, draft.claimed, draft.reached = draft.measured, 0.0, 0.0
+        if has_idle_counter:
+            _move_late_idle(drafts, model)
+        return drafts, 0
 
     def first(self, model: CostModel) -> Split:
         """The split of the first observation, which gets no more evidence: what is still open in it is decided."""
-        later = 0.0
-        for draft in reversed(self._drafts[1:]):
-            later += draft.seen.seconds
-        return _conclude(self._drafts[0], model, final=True, is_heard=_is_heard(later))
+        later = sum(draft.seen.seconds for draft in reversed(self._drafts[1:]))
+        first = self._drafts[0]
+        return _conclude(first, model, final=True, is_heard=_is_heard(first.seen, later))
 
     def drop_first(self) -> None:
         """The first observation has been taken out."""
         del self._drafts[0]
-
-
-def _bare(known: _Known | None, seen: Observation, model: CostModel) -> _Draft:
-    if known is not None and known.given is seen:
-        return known.bare
-    return _draft(with_live_prompt(seen, model.flops_per_token), model)
 
 
 def _look_ahead(drafts: list[_Draft]) -> None:
@@ -160,12 +170,13 @@ def _look_ahead(drafts: list[_Draft]) -> None:
         draft.precedes_prompt = under_way
 
 
-def _is_heard(later: float) -> bool:
-    """An idle counter's word on an interval is out only when its next update has been seen."""
-    return later >= 0.9 * IDLE_COUNTER_SECONDS
+def _is_heard(seen: Observation, later: float) -> bool:
+    """An idle counter's word on an interval is out only when its next update has been seen, `later` seconds on."""
+    return seen.busy_source != "idle-counter" or later >= 0.9 * IDLE_COUNTER_SECONDS
 
 
-def _draft(seen: Observation, model: CostModel) -> _Draft:
+def _draft(given: Observation, model: CostModel) -> _Draft:
+    seen = with_live_prompt(given, model.flops_per_token)
     decode: float | None
     if seen.missing:
         decode = None
@@ -178,7 +189,8 @@ def _draft(seen: Observation, model: CostModel) -> _Draft:
     else:
         decode = None
     is_late = seen.busy_source == "gpu" and not seen.is_busy_throughout
-    return _Draft(seen, decode, None if seen.missing else seen.busy, is_late)
+    busy = None if seen.missing else seen.busy
+    return _Draft(given, seen, decode, busy, busy, is_late)
 
 
 def _move_late_idle(drafts: list[_Draft], model: CostModel) -> None:
@@ -258,8 +270,7 @@ def _conclude(draft: _Draft, model: CostModel, *, final: bool, is_heard: bool) -
     if seen.missing:
         return Split(0.0, 0.0, 0.0, seen.seconds, (), 1.0, complete=final)
     if draft.is_proven_idle:
-        settled = final or is_heard or seen.busy_source != "idle-counter"
-        return Split(0.0, 0.0, seen.seconds, 0.0, (_idle_evidence(seen),), 0.02, complete=settled)
+        return Split(0.0, 0.0, seen.seconds, 0.0, (_idle_evidence(seen),), 0.02, complete=final or is_heard)
     if seen.is_uncounted:
         return Split(0.0, 0.0, 0.0, seen.seconds, (), 1.0, complete=True)
     if seen.prefill_seconds is not None and seen.decode_seconds is not None:
@@ -329,7 +340,7 @@ def _without_decode(draft: _Draft, *, final: bool, is_heard: bool) -> Split:
     """Nothing was decoded: the busy part is prefill, and only how much of it is busy is open."""
     cover = min(draft.seen.seconds, max(draft.claimed, draft.reached))
     evidence: tuple[Evidence, ...] = ("bounds", "latency") if draft.reached > 0 else ("bounds",)
-    if draft.busy is not None and (is_heard or draft.seen.busy_source != "idle-counter"):
+    if draft.busy is not None and is_heard:
         prefill = max(draft.busy, cover)
         return Split(prefill, 0.0, draft.seen.seconds - prefill, 0.0, evidence, 0.05, complete=True)
     if draft.busy is not None and not final and draft.seen.seconds < 0.9 * IDLE_COUNTER_SECONDS:

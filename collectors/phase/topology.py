@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from collectors.engine.catalog import GATEWAY_ROLE
-from collectors.model import Confidence, EngineKey, Evidence, Interval
+from collectors.model import Confidence, EngineKey, Interval
 from collectors.phase.calibrate import CPU_TOKENS_PER_STEP, GPU_TOKENS_PER_STEP, Hardware
 from collectors.phase.evidence import gpu_busy_ratio
-from collectors.phase.hardware import DramHistory, hardware_spent
+from collectors.phase.hardware import DramHistory, contradicts, hardware_spent
 from collectors.phase.rules import Spent
 from collectors.readings import EngineReading, GpuReading
 
@@ -40,21 +40,26 @@ def total(parts: Iterable[Spent]) -> Spent | None:
     some = list(parts)
     if len(some) < 2:
         return some[0] if some else None
-    busy = sum(part.busy for part in some)
-    error = sum(part.error * part.busy for part in some) / busy if busy else max(part.error for part in some)
+    prefill = decode = idle = unknown = busy = weighted = widest = 0.0
+    has_requests = False
+    for own_prefill, own_decode, own_idle, own_unknown, error, _, _, requested in some:
+        prefill += own_prefill
+        decode += own_decode
+        idle += own_idle
+        unknown += own_unknown
+        own_busy = own_prefill + own_decode
+        busy += own_busy
+        weighted += error * own_busy
+        if error > widest:
+            widest = error
+        if requested:
+            has_requests = True
     sure = [part for part in some if part.busy > 0] or some
-    worst = max((part.confidence for part in sure), key=lambda confidence: _ORDER[confidence])
-    evidence: dict[Evidence, None] = {kind: None for part in sure for kind in part.evidence}
-    return Spent(
-        sum(part.prefill for part in some),
-        sum(part.decode for part in some),
-        sum(part.idle for part in some),
-        sum(part.unknown for part in some),
-        error,
-        worst,
-        tuple(evidence),
-        any(part.has_requests for part in some),
-    )
+    worst = max((part.confidence for part in sure), key=_ORDER.__getitem__)
+    kinds = dict.fromkeys(part.evidence for part in sure)
+    evidence = dict.fromkeys(kind for told in kinds for kind in told)
+    error = weighted / busy if busy else widest
+    return Spent(prefill, decode, idle, unknown, error, worst, tuple(evidence), has_requests)
 
 
 @dataclass(slots=True)
@@ -69,6 +74,11 @@ class Flows:
     transferred: float = 0.0
     generated: float = 0.0
     first: float = 0.0
+    role: Role | None = None
+    """prefill, decode or both; None while too little has flowed."""
+
+    def __post_init__(self) -> None:
+        self.role = self._role()
 
     def add(self, reading: EngineReading) -> None:
         """One settled interval. What is older counts less, by half a minute."""
@@ -77,10 +87,9 @@ class Flows:
         self.transferred = self.transferred * keep + (reading.prompt_tokens_transferred or 0.0)
         self.generated = self.generated * keep + (reading.generation_tokens or 0.0)
         self.first = self.first * keep + (reading.first_tokens or 0.0)
+        self.role = self._role()
 
-    @property
-    def role(self) -> Role | None:
-        """prefill, decode or both; None while too little has flowed."""
+    def _role(self) -> Role | None:
         if self.computed + self.transferred + self.generated < _FEW_TOKENS:
             return None
         if self.transferred > 0 and self.computed < _LITTLE_COMPUTED * (self.computed + self.transferred):
@@ -158,33 +167,32 @@ def _bandwidth_reached(gpus: int) -> float:
     return next((share for most, share in _BANDWIDTH_REACHED if gpus <= most), _BANDWIDTH_REACHED[-1][1])
 
 
-def gpu_spent(gpu: GpuReading, seconds: float, engines: Sequence[Spent], history: DramHistory) -> Spent:
-    """One GPU's seconds: its engines' share of its own busy time, or its own signals without an engine.
+def gpu_spent(gpu: GpuReading, seconds: float, engine: Spent | None, history: DramHistory) -> Spent:
+    """One GPU's seconds: its engine's share of its own busy time, or its own signals without an engine.
 
-    Several engines on one GPU share its seconds in proportion to their own busy time. The GPUs of
-    one engine get one share: they work on the same steps.
+    `engine` is the `total` of the engines on it: several share its seconds in proportion to their own
+    busy time. The GPUs of one engine get one share: they work on the same steps.
     """
-    own = hardware_spent(gpu, history, seconds)
-    engine = total(engines)
-    if gpu.state != "ok" or engine is None or engine.seconds <= 0 or engine.unknown > 0.5 * engine.seconds:
-        return own
+    if gpu.state != "ok" or engine is None:
+        return hardware_spent(gpu, history, seconds)
+    prefill, decode, idle, unknown, error, confidence, evidence, has_requests = engine
+    engine_busy = prefill + decode
+    engine_seconds = engine_busy + idle + unknown
+    if engine_seconds <= 0 or unknown > 0.5 * engine_seconds:
+        return hardware_spent(gpu, history, seconds)
     busy = gpu_busy_ratio(gpu)
-    busy_seconds = seconds * (min(1.0, busy) if busy is not None else min(1.0, engine.busy / engine.seconds))
-    share = engine.share
-    if share is None:
+    busy_seconds = seconds * min(1.0, busy if busy is not None else engine_busy / engine_seconds)
+    if engine_busy <= 0:
         # The engine did nothing: time the GPU was busy for others stays unexplained.
         known = seconds if busy_seconds < 0.05 * seconds else seconds - busy_seconds
         return engine._replace(prefill=0.0, decode=0.0, idle=known, unknown=seconds - known)
-    confidence = engine.confidence
-    if "dram-activity" in own.evidence:
-        own_share = own.share
-        if own_share is not None and abs(own_share - share) > 3 * (own.error + engine.error):
-            confidence = "low"
+    share = prefill / engine_busy
+    if confidence != "low" and contradicts(share, error, gpu, busy, history):
+        confidence = "low"
     prefill = share * busy_seconds
     return Spent(
-        prefill, busy_seconds - prefill, seconds - busy_seconds, 0.0, engine.error, confidence, engine.evidence,
-        engine.has_requests,
-    )  # fmt: skip
+        prefill, busy_seconds - prefill, seconds - busy_seconds, 0.0, error, confidence, evidence, has_requests
+    )
 
 
 def host_spent(gpus: Sequence[Spent], engines: Sequence[Spent]) -> Spent | None:

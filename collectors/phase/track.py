@@ -1,0 +1,164 @@
+"""One engine through time: its open intervals, and what the settled ones have taught of it."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import Any
+
+from collectors.model import Confidence, PhaseLabel
+from collectors.phase.calibrate import Calibration, Window
+from collectors.phase.doubt import stated_error, updated_misfit
+from collectors.phase.evidence import Observation, spread, with_live_prompt
+from collectors.phase.rules import Spent
+from collectors.phase.settle import FEW_STEPS, SETTLE_SECONDS, Split, Splitting
+from collectors.phase.topology import Flows
+
+_NANO = 1_000_000_000
+_COLD_SECONDS = 20.0
+_MUTE_SECONDS = 60.0
+"""How long the silence of an engine is doubted that computed a prompt in longer silence than labels wait for."""
+_CACHED_MANY = 10
+"""Cached tokens per computed one from which an interval's prompts were cache look-ups more than prefill."""
+
+
+@dataclass(slots=True)
+class EngineTrack:
+    """What is known of one engine: its costs, its last settled label, and its unsettled intervals."""
+
+    calibration: Calibration = field(default_factory=Calibration)
+    previous: PhaseLabel | None = None
+    watched_seconds: float = 0.0
+    last_settled: Observation | None = None
+    settled_to: int = 0
+    last_seen: int = 0
+    pending: deque[Observation] = field(default_factory=deque)
+    splitting: Splitting = field(default_factory=Splitting)
+    splits: list[Split] = field(default_factory=list)
+    flows: Flows = field(default_factory=Flows)
+    mute_until: int = 0
+    """Up to when (wall, ns) silence is not taken for idleness: a prompt was lately computed in longer silence."""
+
+    @property
+    def newest(self) -> Observation | None:
+        """The last interval the engine was heard in: what its next page is compared with."""
+        heard = next((one for one in reversed(self.pending) if one.is_heard), None)
+        return heard or self.last_settled
+
+    def push(self, seen: Observation, duration: float) -> None:
+        earlier = tuple(self.pending)
+        silent = list(takewhile(lambda one: one.missing, reversed(self.pending)))
+        if silent and not seen.missing and seen.seconds > 1.5 * duration:
+            parts = spread({one.sequence: one for one in reversed(silent)}, seen)
+            for _ in silent:
+                self.pending.pop()
+            self.pending.extend(parts[sequence] for sequence in sorted(parts))
+        else:
+            self.pending.append(seen)
+        self.last_seen = seen.end
+        if (seen.ttft_longest or 0.0) > SETTLE_SECONDS and not any(one.moved or one.running for one in earlier):
+            self.mute_until = seen.end + int(_MUTE_SECONDS * _NANO)
+        self.resplit()
+
+    def resplit(self) -> None:
+        self.splits = self.splitting.split(self.pending, self.calibration.model)
+
+    def spent(self, one: Split, seen: Observation) -> Spent:
+        model = self.calibration.model
+        confidence: Confidence
+        error = stated_error(one, seen, model, self.calibration.misfit)
+        is_new = self.watched_seconds < _COLD_SECONDS and self.calibration.prior is None
+        is_cold = is_new or (one.calibrated and not model.is_sure)
+        if is_cold or error > 0.25:
+            confidence = "low"
+        elif one.calibrated:
+            confidence = "high" if model.error < 0.05 and model.windows >= 50 else "medium"
+        elif "engine-seconds" in one.evidence or "idle-counter" in one.evidence:
+            confidence = "high"
+        else:
+            confidence = "medium"
+        has_requests = bool(seen.waiting) or seen.runs_throughout
+        return Spent(one.prefill, one.decode, one.idle, one.unknown, error, confidence, one.evidence, has_requests)
+
+    def settle_first(self, *, final: bool) -> Spent:
+        """Takes the oldest interval out, learns from it, and gives its final seconds."""
+        seen = self.pending[0]
+        one = self.splitting.first(self.calibration.model) if final else self.splits[0]
+        if one.evidence == ("silence",) and seen.end < self.mute_until:
+            one = one._replace(idle=0.0, unknown=seen.seconds, evidence=(), error=1.0)
+        spent = self.spent(one, seen)
+        model = self.calibration.model
+        self.calibration.misfit = updated_misfit(self.calibration.misfit, one, seen, model)
+        self._learn(seen, one)
+        self.watched_seconds += seen.seconds
+        if self.last_settled is None or seen.is_heard:
+            self.last_settled = seen
+        self.settled_to = seen.end
+        self.pending.popleft()
+        self.splits = self.splits[1:]
+        self.splitting.drop_first()
+        if self.calibration.model is not model:
+            self.resplit()
+        return spent
+
+    def _learn(self, seen: Observation, one: Split) -> None:
+        """Gives an interval to the calibration when it can be learned from: busy from end to end."""
+        if seen.flops is not None:
+            self.calibration.count(seen.flops, (seen.prompt or 0.0) + (seen.generated or 0.0))
+            seen = with_live_prompt(seen, self.calibration.model.flops_per_token)
+        waited = (seen.ttft_mean or 0.0) * (seen.first or 0.0)
+        work = Window(
+            seen.steps or 0.0,
+            seen.generated or 0.0,
+            seen.kv_steps,
+            seen.prompt or 0.0,
+            seen.seconds,
+            waited,
+            seen.first or 0.0,
+        )
+        if seen.prefill_seconds is not None:
+            # The engine counts prefill itself; steps may be batches of a long prompt whose seconds
+            # have not landed, so only intervals that plainly decode tell what a step costs.
+            if one.decode >= 0.95 * seen.seconds and work.steps >= FEW_STEPS and not seen.prompt:
+                self.calibration.add(work)
+        elif (seen.cached or 0.0) > _CACHED_MANY * work.prompt:
+            # Looking up and attending over cached tokens costs time that no computed token explains.
+            self.calibration.interrupt()
+        elif seen.busy_source == "gpu" and seen.busy is not None and not seen.missing:
+            # The GPU's own busy time: neither gaps between steps nor idle stretches are in it.
+            self.calibration.add(work._replace(busy=seen.busy))
+        elif seen.is_busy_throughout or one.busy >= 0.95 * seen.seconds:
+            self.calibration.add(work)
+        else:
+            self.calibration.interrupt()
+
+    def to_json(self) -> dict[str, Any]:
+        """What settled intervals have taught, without the open ones."""
+        last = self.last_settled
+        return {
+            "calibration": self.calibration.to_json(),
+            "flows": self.flows.to_json(),
+            "previous": self.previous,
+            "watched_seconds": self.watched_seconds,
+            "mute_until": self.mute_until,
+            "last_seen": self.settled_to or self.last_seen,
+            "running": last.running if last else None,
+            "missing": last.missing if last else True,
+            "resident": last.resident if last else None,
+        }
+
+    @classmethod
+    def from_json(cls, state: dict[str, Any], sequence: int) -> EngineTrack:
+        """The track whose last settled interval had that sequence."""
+        seen, missing = state["last_seen"], state["missing"]
+        last = Observation(sequence, seen, 1.0, missing, resident=state["resident"], running=state["running"])
+        return cls(
+            calibration=Calibration.from_json(state["calibration"]),
+            previous=state["previous"],
+            watched_seconds=state["watched_seconds"],
+            last_settled=last,
+            settled_to=seen,
+            flows=Flows(*state["flows"]),
+            mute_until=state["mute_until"],
+        )
