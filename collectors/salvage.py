@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from collectors.store import DamagedRecording, RecordingError
+from collectors.store import DamagedRecording, RecordingError, TornRecording
 from collectors.store_read import FileReader, Stored
 
 _CHUNK = 64
@@ -36,7 +36,10 @@ class Salvage:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.lost = 0
-        self._reader = FileReader(path, damaged=True)
+        try:
+            self._reader = FileReader(path, damaged=True)
+        except TornRecording as problem:
+            raise DamagedRecording(f"{path}: too little of it is whole; nothing can be saved from it") from problem
         self.meta = self._reader.meta
         if "run" not in self.meta:
             self._reader.close()

@@ -44,6 +44,13 @@ class DamagedRecording(RecordingError):
     """A recording, but torn, truncated or never finished."""
 
 
+class TornRecording(DamagedRecording):
+    """One of which something may still be read; the message says how."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(f"{path}: {what}; `phasetop repair {path} -o saved.db` saves what can still be read")
+
+
 class NewerRecording(RecordingError):
     """A recording whose tables a later version of phasetop has changed."""
 
@@ -250,12 +257,7 @@ def reading(path: Path) -> Iterator[None]:
     except sqlite3.Error as problem:
         raise explained(problem, path) from problem
     except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as problem:
-        raise DamagedRecording(
-            f"{path}: holds values that make no sense ({clean(str(problem))}); {_SALVAGE.format(path=path)}"
-        ) from problem
-
-
-_SALVAGE = "`phasetop repair {path} -o saved.db` saves what can still be read"
+        raise TornRecording(path, f"holds values that make no sense ({clean(str(problem))})") from problem
 
 
 def explained(problem: sqlite3.Error, path: Path) -> RecordingError:
@@ -267,8 +269,7 @@ def explained(problem: sqlite3.Error, path: Path) -> RecordingError:
         return RecordingError(f"{path}: cannot be opened; check that you may read it and the files beside it")
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return RecordingError(f"{path}: locked by another program for more than {BUSY_SECONDS:g} s; try again")
-    reason = clean(str(problem))
-    return DamagedRecording(f"{path}: damaged or cut short ({reason}); {_SALVAGE.format(path=path)}")
+    return TornRecording(path, f"damaged or cut short ({clean(str(problem))})")
 
 
 def _require_sqlite() -> None:

@@ -61,6 +61,16 @@ def test_a_file_cut_short_gives_a_true_beginning_the_longer_the_more_is_left(
     assert 0 < counts[0] < counts[1] < counts[2] < LENGTH
 
 
+def test_of_a_file_cut_off_soon_after_its_beginning_nothing_can_be_saved_and_that_is_said(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = tmp_path / "cut.db"
+    damaged.write_bytes(whole.read_bytes()[: 2 * 4096])
+    assert main(["repair", str(damaged), "-o", str(tmp_path / "saved.db")]) == 1
+    assert capsys.readouterr().err.endswith("too little of it is whole; nothing can be saved from it\n")
+    assert not (tmp_path / "saved.db").exists()
+
+
 def test_a_hole_in_the_middle_loses_what_stood_there_and_nothing_else(
     whole: Path, documents: dict[float, dict[str, object]], tmp_path: Path
 ) -> None:
