@@ -9,6 +9,7 @@ whose numbers changed since the reading before.
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 import time
@@ -64,7 +65,10 @@ def compare(name: str, text: str) -> float:
     return parser / reader
 
 
-def main(paths: Sequence[str]) -> int:
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pages", metavar="PAGE", nargs="*", help="saved pages (default: one that is made)")
+    paths = parser.parse_args().pages
     pages = {path: Path(path).read_text(encoding="utf-8") for path in paths} or {"made page": made_page(100.0)}
     ratios = [compare(name, text) for name, text in pages.items()]
     print(f"lowest ratio {min(ratios):.1f}, asked {ASKED:.0f}")
@@ -72,4 +76,4 @@ def main(paths: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
