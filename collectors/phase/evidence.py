@@ -34,6 +34,10 @@ _TOKEN_GAPS_LIVE = frozenset(
 )
 """Engines that tell the time between two tokens at every step, not when a request ends."""
 
+NO_PROMPTS = (0.0, 0.0)
+_LENGTHS_HALF_LIFE = 60.0
+"""Seconds after which a prompt's length counts half for what is usual."""
+
 _CPU_BUSY, _CPU_IDLE = 0.7, 0.15
 """CPU seconds per second of an engine that computes on the CPU, surely busy and surely idle.
 
@@ -57,6 +61,12 @@ class Observation:
     cached: float | None = None
     generated: float | None = None
     first: float | None = None
+    preempted: float = 0.0
+    """Requests whose prompts were computed once more, or will be."""
+    guessed_prompt: float = 0.0
+    """Sum of the squares of what was taken for the lengths of these: the variance of their tokens."""
+    recent_prompts: tuple[float, float] = NO_PROMPTS
+    """Prompt tokens computed lately, and the prompts they made; what is older counts less."""
     steps: float | None = None
     guessed_steps: bool = False
     is_uncounted: bool = False
@@ -122,8 +132,11 @@ def observe(interval: Interval, reading: EngineReading, before: Observation | No
     is_uncounted = _is_uncounted(reading)
     reading = without_late(reading)
     prompt = _computed_prompt(reading)
-    if prompt is not None and reading.preemptions:
-        prompt += _recomputed(reading)
+    recent = _recent_prompts(prompt, reading, before)
+    preempted = reading.preemptions or 0.0
+    length = _length_again(reading, recent) if preempted and prompt is not None else 0.0
+    if prompt is not None:
+        prompt += preempted * length
     running_before = before.running if before is not None else None
     steps = _decode_steps(reading, prompt)
     guessed = steps is None
@@ -138,6 +151,9 @@ def observe(interval: Interval, reading: EngineReading, before: Observation | No
         cached=reading.prompt_tokens_cached,
         generated=reading.generation_tokens,
         first=reading.first_tokens,
+        preempted=preempted,
+        guessed_prompt=preempted * length**2,
+        recent_prompts=recent,
         steps=steps,
         guessed_steps=guessed,
         is_uncounted=is_uncounted,
@@ -191,11 +207,22 @@ def _computed_prompt(reading: EngineReading) -> float | None:
     return max(0.0, reading.prompt_tokens - elsewhere)
 
 
-def _recomputed(reading: EngineReading) -> float:
-    """Tokens of preempted requests, which are computed again and not counted again: of mean length, all of them."""
-    if not reading.requests_running:
-        return 0.0
-    return (reading.preemptions or 0.0) * _resident_tokens(reading) / reading.requests_running
+def _recent_prompts(prompt: float | None, reading: EngineReading, before: Observation | None) -> tuple[float, float]:
+    tokens, prompts = before.recent_prompts if before is not None else NO_PROMPTS
+    keep = 0.5 ** ((reading.window_seconds or 0.0) / _LENGTHS_HALF_LIFE)
+    return tokens * keep + (prompt or 0.0), prompts * keep + (reading.first_tokens or 0.0)
+
+
+def _length_again(reading: EngineReading, recent: tuple[float, float]) -> float:
+    """Tokens that a preempted request computes again, which are not counted again.
+
+    Engines preempt the request that came last, or that has generated least: little more than its prompt is lost.
+    """
+    tokens, prompts = recent
+    mean_length = _resident_tokens(reading) / reading.requests_running if reading.requests_running else 0.0
+    if not prompts:
+        return mean_length
+    return min(tokens / prompts, mean_length) if mean_length else tokens / prompts
 
 
 def _decode_steps(reading: EngineReading, prompt: float | None) -> float | None:
@@ -332,6 +359,9 @@ def _scaled(source: Observation, place: Observation, share: float, seconds: floa
         cached=part(source.cached),
         generated=part(source.generated),
         first=part(source.first),
+        preempted=source.preempted * share,
+        guessed_prompt=source.guessed_prompt * share,
+        recent_prompts=source.recent_prompts,
         steps=part(source.steps),
         guessed_steps=source.guessed_steps,
         is_uncounted=source.is_uncounted,

@@ -14,7 +14,7 @@ from typing import Literal
 
 from collectors.engine.catalog import GATEWAY_ROLE
 from collectors.model import Confidence, EngineKey, Interval
-from collectors.phase.calibrate import CPU_TOKENS_PER_STEP, GPU_TOKENS_PER_STEP, Hardware
+from collectors.phase.costs import CPU_TOKENS_PER_STEP, GPU_TOKENS_PER_STEP, Hardware
 from collectors.phase.evidence import gpu_busy_ratio
 from collectors.phase.hardware import DramHistory, contradicts, hardware_spent
 from collectors.phase.rules import Spent
@@ -26,6 +26,8 @@ _ORDER: Mapping[Confidence, int] = {"high": 0, "medium": 1, "low": 2}
 
 _BANDWIDTH_REACHED = ((1, 0.8), (2, 0.63), (4, 0.38), (8, 0.19))
 """By GPUs of a tensor-parallel group (measured with Llama-2-70B on A100; one GPU: an 8B model)."""
+_MOSTLY_ON_CPUS = frozenset({"llamacpp"})
+"""Engines of which those whose GPU is not seen have none."""
 _FLOW_HALF_LIFE = 30.0
 _FEW_TOKENS = 1000.0
 _LITTLE_COMPUTED, _LITTLE_GENERATED = 0.05, 0.02
@@ -151,7 +153,7 @@ def hardware_of(interval: Interval, reading: EngineReading) -> Hardware:
     """
     gpus = gpus_of(interval, reading)
     if not gpus:
-        return Hardware(CPU_TOKENS_PER_STEP)
+        return Hardware(CPU_TOKENS_PER_STEP if reading.engine in _MOSTLY_ON_CPUS else GPU_TOKENS_PER_STEP)
     first = gpus[0]
     flops, bandwidth = first.tensor_peak_flops_per_second, first.dram_peak_bytes_per_second
     return Hardware(

@@ -10,7 +10,7 @@ from typing import Any
 from collectors.model import Confidence, PhaseLabel
 from collectors.phase.calibrate import Calibration, Window
 from collectors.phase.doubt import stated_error, updated_misfit
-from collectors.phase.evidence import Observation, spread, with_live_prompt
+from collectors.phase.evidence import NO_PROMPTS, Observation, spread, with_live_prompt
 from collectors.phase.rules import Spent
 from collectors.phase.settle import FEW_STEPS, SETTLE_SECONDS, Split, Splitting
 from collectors.phase.topology import Flows
@@ -115,7 +115,8 @@ class EngineTrack:
             seen.prompt or 0.0,
             seen.seconds,
             waited,
-            seen.first or 0.0,
+            (seen.first or 0.0) + seen.preempted,
+            seen.guessed_prompt,
         )
         if seen.prefill_seconds is not None:
             # The engine counts prefill itself; steps may be batches of a long prompt whose seconds
@@ -127,7 +128,7 @@ class EngineTrack:
             self.calibration.interrupt()
         elif seen.busy_source == "gpu" and seen.busy is not None and not seen.missing:
             # The GPU's own busy time: neither gaps between steps nor idle stretches are in it.
-            self.calibration.add(work._replace(busy=seen.busy))
+            self.calibration.add(work._replace(busy=seen.busy), seen.seconds)
         elif seen.is_busy_throughout or one.busy >= 0.95 * seen.seconds:
             self.calibration.add(work)
         else:
@@ -146,13 +147,23 @@ class EngineTrack:
             "running": last.running if last else None,
             "missing": last.missing if last else True,
             "resident": last.resident if last else None,
+            "recent_prompts": list(last.recent_prompts if last else NO_PROMPTS),
         }
 
     @classmethod
     def from_json(cls, state: dict[str, Any], sequence: int) -> EngineTrack:
         """The track whose last settled interval had that sequence."""
         seen, missing = state["last_seen"], state["missing"]
-        last = Observation(sequence, seen, 1.0, missing, resident=state["resident"], running=state["running"])
+        tokens, prompts = state["recent_prompts"]
+        last = Observation(
+            sequence,
+            seen,
+            1.0,
+            missing,
+            resident=state["resident"],
+            running=state["running"],
+            recent_prompts=(tokens, prompts),
+        )
         return cls(
             calibration=Calibration.from_json(state["calibration"]),
             previous=state["previous"],
