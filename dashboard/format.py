@@ -10,7 +10,9 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
 
-NANOSECONDS = 1_000_000_000
+from collectors.clock import NANO
+
+NANOSECONDS = NANO
 GIB = 1 << 30
 MISSING = "-"
 

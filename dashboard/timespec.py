@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
+from collectors.clock import NANO
 from dashboard.config_values import parse_duration
 
 _EPOCH = re.compile(r"\d{9,11}(?:\.\d+)?")
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
-NANOSECONDS = 1_000_000_000
 _1970 = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -23,9 +23,9 @@ def parse_time(text: str, *, start: int, end: int, zone: tzinfo | None) -> int:
     """
     text = text.strip()
     if text.endswith(" ago"):
-        return end - round(parse_duration(text.removesuffix(" ago")) * NANOSECONDS)
+        return end - round(parse_duration(text.removesuffix(" ago")) * NANO)
     if _EPOCH.fullmatch(text):
-        return round(float(text) * NANOSECONDS)
+        return round(float(text) * NANO)
     if clock := _CLOCK.fullmatch(text):
         return _latest(text, _time_of_day(text, clock), start, end, zone)
     try:
@@ -46,8 +46,8 @@ def _time_of_day(text: str, clock: re.Match[str]) -> time:
 
 
 def _latest(text: str, wanted: time, start: int, end: int, zone: tzinfo | None) -> int:
-    first = datetime.fromtimestamp(start / NANOSECONDS, zone).date()
-    day = datetime.fromtimestamp(end / NANOSECONDS, zone).date()
+    first = datetime.fromtimestamp(start / NANO, zone).date()
+    day = datetime.fromtimestamp(end / NANO, zone).date()
     while day >= first:
         moment = _nanoseconds(datetime.combine(day, wanted), zone)
         if start <= moment <= end:
@@ -64,4 +64,4 @@ def _nanoseconds(moment: datetime, zone: tzinfo | None) -> int:
 
 
 def _shown(nanoseconds: int, zone: tzinfo | None) -> str:
-    return datetime.fromtimestamp(nanoseconds / NANOSECONDS, zone).strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromtimestamp(nanoseconds / NANO, zone).strftime("%Y-%m-%d %H:%M:%S")

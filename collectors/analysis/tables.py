@@ -21,14 +21,14 @@ from collectors.analysis.detail import Detail
 from collectors.analysis.queries import Queries
 from collectors.analysis.read import Read
 from collectors.analysis.roster import Roster
+from collectors.clock import NANO
 from collectors.model import HOST
 from collectors.phase.calibrate import CostModel
 from collectors.store import open_reader, reading
 from collectors.store_read import FileReader
 from collectors.store_schema import HISTOGRAM_SUM_SCALE, LABEL_SCALE, PHASES
 
-_NANO = 1_000_000_000
-_MINUTE = 60 * _NANO
+_MINUTE = 60 * NANO
 _FOREVER = 2**62
 _BLOCKS = 360
 """Of so many blocks at most a recording is made: what is in memory does not grow with it."""

@@ -12,14 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from collectors.clock import Clock, SystemClock
+from collectors.clock import NANO, Clock, SystemClock
 from collectors.fleet.heat import STEPS, HeatMap, Span, last_column, missing, step_for
 from collectors.fleet.model import USUAL_QUANTILE, Snapshot
 from collectors.fleet.outliers import Finding, findings
 from collectors.promql import PromProblem
 from collectors.text import masked
 
-_NANO = 1e9
 _AT_ONCE = 30
 """Columns of the heat map in one query."""
 _LAG = 12.0
@@ -202,7 +201,7 @@ class FleetWatch:
             self._change(**known, last_column=last, is_filling=False)
 
     def _wall(self) -> float:
-        return self._clock.wall_ns() / _NANO
+        return self._clock.wall_ns() / NANO
 
     def _change(self, **changes: object) -> None:
         state = replace(self._state, **changes)  # type: ignore[arg-type]

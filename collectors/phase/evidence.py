@@ -15,8 +15,6 @@ from collectors.engine.catalog import ENGINES_BY_NAME, UNASSURED, WITHIN_INTERVA
 from collectors.model import Interval
 from collectors.readings import EngineReading, GpuReading
 
-_NANO = 1_000_000_000
-
 PROMPT_BATCH_TOKENS = 2048
 """Prompt tokens llama.cpp computes in one batch by default; its step counter counts batches too."""
 

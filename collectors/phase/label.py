@@ -14,6 +14,7 @@ from typing import Any
 
 from collectors.bottleneck import Wall
 from collectors.bottleneck.case import Case
+from collectors.clock import NANO
 from collectors.model import (
     HOST,
     RULE_VERSION,
@@ -48,7 +49,6 @@ from collectors.readings import EngineReading
 
 __all__ = ["Labeller", "phase_seconds"]
 
-_NANO = 1_000_000_000
 _SMOOTHING_SECONDS = 2.0
 _FORGET_SECONDS = 900.0
 """An engine or GPU not seen for so long is forgotten, with what was learned of it."""
@@ -143,7 +143,7 @@ class Labeller:
     def _is_ripe(self, newest: Interval) -> bool | None:
         """Whether the oldest interval settles now: True by age, False by evidence, None not yet."""
         oldest = self._pending[0].interval
-        if newest.end - oldest.end >= SETTLE_SECONDS * _NANO:
+        if newest.end - oldest.end >= SETTLE_SECONDS * NANO:
             return True
         for track in self._engines.values():
             if track.pending and track.pending[0].sequence == oldest.sequence and not track.splits[0].complete:
@@ -248,7 +248,7 @@ class Labeller:
         return shares
 
     def _forget(self, now: int) -> None:
-        gone = [key for key, track in self._engines.items() if now - track.last_seen > _FORGET_SECONDS * _NANO]
+        gone = [key for key, track in self._engines.items() if now - track.last_seen > _FORGET_SECONDS * NANO]
         for key in gone:
             del self._engines[key]
 

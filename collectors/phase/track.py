@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
 
+from collectors.clock import NANO
 from collectors.model import Confidence, PhaseLabel
 from collectors.phase.calibrate import Calibration, Window
 from collectors.phase.doubt import stated_error, updated_misfit
@@ -15,7 +16,6 @@ from collectors.phase.rules import Spent
 from collectors.phase.settle import FEW_STEPS, SETTLE_SECONDS, Split, Splitting
 from collectors.phase.topology import Flows
 
-_NANO = 1_000_000_000
 _COLD_SECONDS = 20.0
 _MUTE_SECONDS = 60.0
 """How long the silence of an engine is doubted that computed a prompt in longer silence than labels wait for."""
@@ -58,7 +58,7 @@ class EngineTrack:
             self.pending.append(seen)
         self.last_seen = seen.end
         if (seen.ttft_longest or 0.0) > SETTLE_SECONDS and not any(one.moved or one.running for one in earlier):
-            self.mute_until = seen.end + int(_MUTE_SECONDS * _NANO)
+            self.mute_until = seen.end + int(_MUTE_SECONDS * NANO)
         self.resplit()
 
     def resplit(self) -> None:
