@@ -14,12 +14,11 @@ from collectors.analysis.blocks import Block, Key
 ALONE_FROM = 0.98
 """Prefill share from which a stretch counts as prefill alone."""
 
-USES = ("compute", "memory-bandwidth", "engine-flops", "engine-bytes")
-"""Resources whose use is separated by phase: tensor and DRAM activity of the GPUs (ratios of time), and
-operations and bytes that the engines estimate (per GPU and second)."""
 POWER = ("pp", "pd", "pi", "dd", "di", "ii", "py", "dy", "iy", "p", "d", "i", "y")
 """Products of the seconds of prefill (p), decode (d) and the rest (i), and of all GPUs' joules (y)."""
 USE = ("n", "p", "d", "pp", "pd", "dd", "py", "dy", "pm", "dm")
+"""The same with how much a resource was used (y): `compute` and `memory-bandwidth` are tensor and DRAM activity of the
+GPUs (ratios of time), `engine-flops` and `engine-bytes` what engines estimate (per GPU and second)."""
 DELAY = ("w", "x", "b", "xx", "xb", "bb", "y", "xy", "by", "yy")
 """Sums of the weights, prefill seconds a decode step (x), the batch (b) and the time per token (y)."""
 ALONE = ("seconds", "tokens", "intervals")

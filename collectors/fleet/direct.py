@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from collectors.clock import NANO
 from collectors.engine.credentials import Credentials
 from collectors.engine.page import PageMemo, Series, read_page
-from collectors.engine.scrape import Fetcher, Page, PageProblem
+from collectors.engine.scrape import Fetcher, PageProblem
 from collectors.engine.scrape_problems import Settings
 from collectors.fleet.happenings import Happenings
 from collectors.fleet.heat import HeatMap, Span, packed
@@ -45,7 +45,6 @@ _PATIENCE = 0.25
 """Of the interval: so long a look waits for pages that are still on their way."""
 
 Deliver = Callable[[Tick], None]
-Fetch = Callable[[], Page]
 
 
 class DirectFleet:

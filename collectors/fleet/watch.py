@@ -102,7 +102,6 @@ class FleetWatch:
         self._state = FleetState()
         self._heat: HeatMap | None = None
         self._due = 0.0
-        self._filled_at = 0.0
         self._stopped = False
         self._thread: threading.Thread | None = None
 
