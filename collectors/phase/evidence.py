@@ -125,7 +125,17 @@ def observe(interval: Interval, reading: EngineReading, before: Observation | No
     if reading.state != "ok" or reading.window_seconds is None:
         # A first page tells no amounts, but what was running then.
         running = reading.requests_running if reading.state == "ok" else None
-        return Observation(interval.sequence, interval.end, interval.duration, missing=True, running=running)
+        busy = _gpu_busy(interval, reading)
+        return Observation(
+            interval.sequence,
+            interval.end,
+            interval.duration,
+            missing=True,
+            running=running,
+            recent_prompts=before.recent_prompts if before is not None else NO_PROMPTS,
+            busy=None if busy is None else min(1.0, busy) * interval.duration,
+            busy_source=None if busy is None else "gpu",
+        )
     seconds = reading.window_seconds
     is_uncounted = _is_uncounted(reading)
     reading = without_late(reading)
@@ -281,11 +291,9 @@ def _measured_busy(
     interval: Interval, reading: EngineReading, running_before: float | None
 ) -> tuple[float | None, str | None]:
     seconds = reading.window_seconds or interval.duration
-    gpus = [interval.gpus[uuid] for uuid in reading.gpus if uuid in interval.gpus]
-    active = [ratio for gpu in gpus if (ratio := gpu_busy_ratio(gpu)) is not None]
-    if active:
-        # The ranks of a tensor-parallel group wait for one another: the busiest tells the time.
-        return max(active) * seconds, "gpu"
+    on_gpus = _gpu_busy(interval, reading)
+    if on_gpus is not None:
+        return on_gpus * seconds, "gpu"
     if reading.idle_seconds is not None:
         return max(0.0, seconds - reading.idle_seconds), "idle-counter"
     engine = ENGINES_BY_NAME.get(reading.engine or "")
@@ -304,6 +312,12 @@ def _measured_busy(
         if load <= _CPU_IDLE:
             return 0.0, "cpu"
     return None, None
+
+
+def _gpu_busy(interval: Interval, reading: EngineReading) -> float | None:
+    """Busy time of an engine's GPUs. The ranks of a tensor-parallel group wait for one another: the busiest tells."""
+    gpus = [interval.gpus[uuid] for uuid in reading.gpus if uuid in interval.gpus]
+    return max((ratio for gpu in gpus if (ratio := gpu_busy_ratio(gpu)) is not None), default=None)
 
 
 def gpu_busy_ratio(gpu: GpuReading) -> float | None:

@@ -10,8 +10,10 @@ PREFILL_FROM, DECODE_TO = 0.60, 0.40
 HYSTERESIS = 0.05
 """A label is left only when the share is this far past its threshold: between 0.35 and 0.65.
 
-A settled label is left sooner, when the share is past the threshold by half its stated error.
+A settled label is left sooner, when the share is past the threshold by a quarter of its stated error:
+it is about its own interval, and the one before is hardly evidence of it.
 """
+_SETTLED_SLACK = 0.25
 
 IDLE_BELOW = 0.05
 WAITING_BELOW = 0.20
@@ -76,7 +78,7 @@ def phase_of(spent: Spent, *, settled: bool, previous: PhaseLabel | None = None,
             return Phase("unknown", settled, evidence=evidence)  # what is not explained may have been busy
         label = "idle"
     else:
-        slack = min(HYSTERESIS, 0.5 * error) if settled else HYSTERESIS
+        slack = min(HYSTERESIS, _SETTLED_SLACK * error) if settled else HYSTERESIS
         label = share_label(own_share if share is None else share, previous, slack)
         error = round(min(1.0, error), 4)
         return Phase(label, settled, own_share, busy_ratio, error, confidence, evidence, RULE_VERSION, unexplained)
@@ -87,7 +89,7 @@ def settled_as(before: Phase, spent: Spent, previous: PhaseLabel | None) -> Phas
     """`phase_of` for good, where the provisional phase was of the same seconds: only its label may change."""
     label = before.label
     if before.prefill_share is not None:
-        label = share_label(before.prefill_share, previous, min(HYSTERESIS, 0.5 * spent.error))
+        label = share_label(before.prefill_share, previous, min(HYSTERESIS, _SETTLED_SLACK * spent.error))
     return Phase(
         label, True, before.prefill_share, before.busy_ratio, before.error, before.confidence, before.evidence,
         RULE_VERSION, before.unknown_ratio,

@@ -25,6 +25,12 @@ IDLE_COUNTER_SECONDS = 1.0
 _NEGLIGIBLE = 0.05
 """A part of the interval too small to change its label."""
 
+_TRAILING_SECONDS = 0.5
+"""By how much the figures of a GPU trail the pages of its engine at most."""
+
+_THROUGHOUT = 0.95
+"""Part of an interval from which a figure of busy time says that there were no gaps."""
+
 _GIVEN = attrgetter("given")
 
 _STEP_SLACK = 1.35
@@ -82,6 +88,8 @@ class _Draft:
     reached: float = 0.0
     precedes_prompt: bool = False
     """Silent, and what follows in silence is a prompt under way whose beginning is not told yet."""
+    is_told: bool = False
+    """The next interval was idle, or something was counted in it: no prompt is under way in silence."""
     claims: tuple[object, ...] = ()
     split: Split | None = None
     """What was concluded from the claims the last time."""
@@ -119,7 +127,9 @@ class Splitting:
         for draft in reversed(drafts):
             is_heard = _is_heard(draft.seen, later)
             later += draft.seen.seconds
-            claims = (draft.claimed, draft.reached, draft.busy, draft.precedes_prompt, is_heard)
+            claims = (
+                draft.claimed, draft.reached, draft.busy, draft.precedes_prompt, draft.is_late, draft.is_told, is_heard
+            )  # fmt: skip
             found = draft.split
             if found is None or draft.claims != claims:
                 found = draft.split = _conclude(draft, model, final=False, is_heard=is_heard)
@@ -159,15 +169,28 @@ class Splitting:
 
 
 def _look_ahead(drafts: list[_Draft]) -> None:
-    """Silence is not idle when a request turns out to run while nothing lands: its prompt may have begun in it."""
-    under_way = False
+    """What the intervals after one tell of it.
+
+    Silence is not idle when a request turns out to run while nothing lands: its prompt may have begun in it.
+    A GPU's figures trail, so idle stretches in the next ones may have been in this one.
+    """
+    under_way = is_told = False
+    ahead = _TRAILING_SECONDS
+    """Seconds to the next figure with idle stretches in it."""
+    newest = drafts[-1] if drafts else None
     for draft in reversed(drafts):
         seen = draft.seen
         if seen.missing or seen.moved:
             under_way = False
         elif seen.running and draft.claimed == draft.reached == 0.0:
             under_way = True
-        draft.precedes_prompt = under_way
+        draft.precedes_prompt, draft.is_told = under_way, is_told
+        is_told = draft.is_proven_idle or seen.moved
+        if seen.busy_source == "gpu":
+            has_gaps = (seen.busy or 0.0) < _THROUGHOUT * seen.seconds
+            is_ending = draft is newest and not seen.running
+            draft.is_late = has_gaps or is_ending or ahead < _TRAILING_SECONDS
+            ahead = 0.0 if has_gaps else ahead + seen.seconds
 
 
 def _is_heard(seen: Observation, later: float) -> bool:
@@ -188,9 +211,8 @@ def _draft(given: Observation, model: CostModel) -> _Draft:
         decode = min(seen.seconds, model.decode_seconds(seen.steps, seen.generated or 0.0, seen.kv_steps))
     else:
         decode = None
-    is_late = seen.busy_source == "gpu" and not seen.is_busy_throughout
-    busy = None if seen.missing else seen.busy
-    return _Draft(given, seen, decode, busy, busy, is_late)
+    is_late = seen.busy_source == "gpu" and (seen.busy or 0.0) < _THROUGHOUT * seen.seconds
+    return _Draft(given, seen, decode, seen.busy, seen.busy, is_late)
 
 
 def _move_late_idle(drafts: list[_Draft], model: CostModel) -> None:
@@ -267,10 +289,11 @@ def _cover(drafts: list[_Draft], landed: int, mean: float, longest: float, count
 
 def _conclude(draft: _Draft, model: CostModel, *, final: bool, is_heard: bool) -> Split:
     seen = draft.seen
+    if draft.is_proven_idle:
+        complete = final or (is_heard and not seen.missing)
+        return Split(0.0, 0.0, seen.seconds, 0.0, (_idle_evidence(seen),), 0.02, complete=complete)
     if seen.missing:
         return Split(0.0, 0.0, 0.0, seen.seconds, (), 1.0, complete=final)
-    if draft.is_proven_idle:
-        return Split(0.0, 0.0, seen.seconds, 0.0, (_idle_evidence(seen),), 0.02, complete=final or is_heard)
     if seen.is_uncounted:
         return Split(0.0, 0.0, 0.0, seen.seconds, (), 1.0, complete=True)
     if seen.prefill_seconds is not None and seen.decode_seconds is not None:
@@ -340,6 +363,10 @@ def _without_decode(draft: _Draft, *, final: bool, is_heard: bool) -> Split:
     """Nothing was decoded: the busy part is prefill, and only how much of it is busy is open."""
     cover = min(draft.seen.seconds, max(draft.claimed, draft.reached))
     evidence: tuple[Evidence, ...] = ("bounds", "latency") if draft.reached > 0 else ("bounds",)
+    if draft.is_late and not draft.seen.moved and not draft.seen.running and not final:
+        # The GPU trails: it was busy with what the interval before has counted, unless a prompt has begun in silence.
+        prefill = cover if draft.is_told or draft.seen.running_before else max(draft.busy or 0.0, cover)
+        return Split(prefill, 0.0, draft.seen.seconds - prefill, 0.0, evidence, 0.05, complete=draft.is_told)
     if draft.busy is not None and is_heard:
         prefill = max(draft.busy, cover)
         return Split(prefill, 0.0, draft.seen.seconds - prefill, 0.0, evidence, 0.05, complete=True)
@@ -374,7 +401,7 @@ def _by_deficit(draft: _Draft, model: CostModel, final: bool) -> Split:
     decode = draft.decode or 0.0
     cover = max(draft.claimed * _STEP_SLACK, draft.reached)
     is_measured = draft.busy is not None and not draft.is_late
-    if draft.is_late and model.knows_prefill:
+    if draft.is_late and (model.knows_prefill or not (seen.prompt or draft.reached)):
         # The costs of what was done tell the busy time better than a GPU that trails.
         busy = min(seen.seconds, decode + draft.claimed)
     elif draft.busy is not None:
