@@ -12,6 +12,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from collectors.model import Tick
+from tests.patience import until
+
 CpuTimes = namedtuple("CpuTimes", "user nice system idle iowait irq softirq steal guest guest_nice")
 
 
@@ -153,3 +156,16 @@ def serving(behaviour: Behaviour, port: int = 0, tls: ssl.SSLContext | None = No
             small.released.set()
             server.shutdown()
             thread.join()
+
+
+def whole(measure: Callable[[], Tick | None], *, gaps: int = 0) -> Tick:
+    """An interval with no gap but those expected: a busy machine may give too little time for the first."""
+    found: list[Tick] = []
+
+    def is_whole() -> bool:
+        tick = measure()
+        found.extend([tick] if tick is not None else [])
+        return tick is not None and len(tick.interval.gaps) == gaps
+
+    until(is_whole, lambda: [tick.interval.gaps for tick in found])
+    return found[-1]

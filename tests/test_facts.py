@@ -16,6 +16,7 @@ from collectors.engine.facts import ANSWERS, FactsReader, engine_of_an_empty_pag
 from collectors.engine.scrape import Fetcher
 from collectors.readings import EngineReading, field_specs
 from tests.making import vllm_page
+from tests.patience import PATIENCE, until
 
 PAGE = "http://127.0.0.1:8000/metrics"
 MODELS = {"object": "list", "data": [{"id": "tiny", "object": "model", "max_model_len": 8192}]}
@@ -150,9 +151,9 @@ class Played:
     def __init__(self, server: Server, page: bytes | None = None) -> None:
         self.clock, self.arrived, self.loading = FakeClock(), threading.Event(), False
         self.text = vllm_page().encode() if page is None else page
-        facts = FactsReader(PAGE, server.fetcher, monotonic=self.clock.monotonic)
+        self.facts = FactsReader(PAGE, server.fetcher, monotonic=self.clock.monotonic)
         page = Fetcher(PAGE, transport=httpx.MockTransport(self._page), monotonic=self.clock.monotonic)
-        self.endpoint = Endpoint(page, self.clock, facts=facts)
+        self.endpoint = Endpoint(page, self.clock, facts=self.facts)
         self.endpoint.start(self.arrived)
 
     def _page(self, request: httpx.Request) -> httpx.Response:
@@ -164,7 +165,7 @@ class Played:
         self.clock.advance(after)
         self.endpoint.request(self.clock.monotonic())
         while self.endpoint.pending():
-            assert self.arrived.wait(30)
+            assert self.arrived.wait(PATIENCE)
             self.arrived.clear()
         (reading,), _ = self.endpoint.collect(self.clock.monotonic())
         return reading
@@ -187,12 +188,9 @@ def test_a_page_that_is_empty_at_first_is_recognised_by_what_its_server_tells() 
 
 def asked_for(version: str, played: Played, after: float = 0.001) -> EngineReading:
     """The reading once the version is there; it is asked for in a thread of its own."""
-    for _ in range(2000):
-        reading = played.edge(after + 1.0)
-        if reading.version == version:
-            return reading
-        threading.Event().wait(0.005)
-    raise AssertionError(f"version {version} never came")
+    played.edge(after + 1.0)
+    until(lambda: played.facts.known.get("version") == version, f"version {version}")
+    return played.edge(1.0)
 
 
 def test_readings_hold_what_the_page_does_not_tell_and_a_new_process_is_asked_again() -> None:
@@ -221,7 +219,9 @@ def test_a_server_that_is_still_loading_is_not_asked() -> None:
 def test_a_server_that_told_nothing_is_asked_again_later_and_not_for_ever() -> None:
     server = Server({})
     played = Played(server)
-    for _ in range(30):
-        played.edge(30.0)
-        threading.Event().wait(0.01)
+    for times in range(1, 4):
+        played.edge(61.0)
+        until(lambda: len(server.asked) == 2 * times, "the next round of questions")  # noqa: B023
+    for _ in range(10):
+        played.edge(61.0)
     assert server.asked == ["/version", "/v1/models"] * 3

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,8 +15,9 @@ from collectors.readings import EngineReading, HostReading
 from collectors.sources import Harvest, SourceStatus
 from dashboard.config import Config
 from dashboard.session import LiveFeed, LiveSession, Parts, once, parts_of
-from tests.live_support import reply, serving
+from tests.live_support import reply, serving, whole
 from tests.making import vllm_page
+from tests.patience import PATIENCE
 
 URL = "http://127.0.0.1:8000/metrics"
 
@@ -136,7 +138,7 @@ def test_a_screen_gets_ticks_and_only_lines_of_what_is_not_well() -> None:
     assert feed.status() == []
     feed.start(lambda tick: came.set())
     try:
-        assert came.wait(30)
+        assert came.wait(PATIENCE)
         assert feed.status() == [SourceStatus("gpu", "missing", "libnvidia-ml.so.1 not found")]
     finally:
         feed.stop()
@@ -167,15 +169,14 @@ def quiet(**engine: object) -> Config:
 
 
 def test_a_configured_engine_is_measured_end_to_end() -> None:
-    counts = iter(range(0, 1000, 10))
+    counts = itertools.count(0, 10)
 
     def answer(handler: Any) -> None:
         is_page = handler.path == "/metrics"  # its server is asked for its version too
         reply(vllm_page(generated=next(counts), running=1).encode() if is_page else b"{}")(handler)
 
     with serving(answer) as server:
-        tick = once(quiet(urls=(server.url,)), window=0.3)
-    assert tick is not None
+        tick = whole(lambda: once(quiet(urls=(server.url,)), window=0.3))
     (reading,) = tick.interval.engines.values()
     assert (reading.endpoint, reading.state, reading.generation_tokens) == (server.url, "ok", 10.0)
     assert tick.interval.host is not None
@@ -193,11 +194,9 @@ def test_a_page_behind_a_token_is_read_with_the_token_of_its_file(tmp_path: Path
         (page if headers.get("authorization") == "Bearer s3cret" else blocked)(handler)
 
     with serving(answer) as server:
-        without = once(quiet(urls=(server.url,)), window=0.25)
+        without = whole(lambda: once(quiet(urls=(server.url,)), window=0.25), gaps=1)
         named = server.url.replace("127.0.0.1", "localhost")
-        with_token = once(quiet(urls=(server.url,), token_files={named: secret}), window=0.25)
-    assert without is not None
-    assert with_token is not None
+        with_token = whole(lambda: once(quiet(urls=(server.url,), token_files={named: secret}), window=0.25))
     assert [reading.state for reading in without.interval.engines.values()] == ["blocked"]
     assert [gap.source for gap in without.interval.gaps] == [server.url]
     assert [reading.state for reading in with_token.interval.engines.values()] == ["ok"]

@@ -137,14 +137,19 @@ class Terminal:
     def _take(self, part: bytes) -> None:
         self.output += part
         text = self._rest + self._decode(part)
-        at = 0
-        while (begins := text.find("\x1b", at)) >= 0 and (match := _SEQUENCE.match(text, begins)) is not None:
+        at, self._rest = 0, ""
+        while (begins := text.find("\x1b", at)) >= 0:
             self._print(text[at:begins])
-            at = match.end()
-            self._obey(match[1] or "", match[2] or "")
-        whole = len(text) if begins < 0 else begins
-        self._print(text[at:whole])
-        self._rest = text[whole:]  # a sequence that the next part goes on with
+            match = _SEQUENCE.match(text, begins)
+            if match is not None:
+                at = match.end()
+                self._obey(match[1] or "", match[2] or "")
+            elif 0 <= (at := text.find("\x1b", begins + 1)) < len(text) - 1:
+                continue  # broken off: the system drops what a process that is stopped was writing
+            else:
+                self._rest = text[begins:]  # the next part goes on with it
+                return
+        self._print(text[at:])
 
     def _obey(self, parameters: str, final: str) -> None:
         numbers = [int(part or 0) for part in parameters.split(";")] if _NUMBERS.fullmatch(parameters) else [0]

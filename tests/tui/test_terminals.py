@@ -20,8 +20,8 @@ from tests.test_commands import ENVIRONMENT
 from .terminal import Terminal
 
 LIVE = [sys.executable, *COMMAND[1:], "live"]
-FRAMES_ON_THEIR_WAY = 8_000
-"""Bytes: what a line of 2 kB/s takes in four seconds. Without skipping, the answer to a key comes after all before."""
+FRAMES_ON_THEIR_WAY = 12_000
+"""Bytes: what a line of 2 kB/s takes in six seconds. Without skipping, the answer to a key comes after all before."""
 TERMS = ["xterm-256color", "xterm", "linux", "vt100", "screen", "tmux-256color", "rxvt", "unknown-terminal"]
 
 
