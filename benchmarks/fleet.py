@@ -103,7 +103,9 @@ def _told(row: dict[str, Any]) -> str:
         lines.append(
             f"  {name:5}: look {one['look_seconds']} s (worst {one['worst_look_seconds']}), CPU time of a look "
             f"{one['look_cpu_seconds']} s, of all until the next {one['turn_cpu_seconds']} s, map full after "
-            f"{one['heat_full_seconds']} s, held up {one['held_up_seconds']} s, {one['pss_mb']} MB, "
+            f"{one['heat_full_seconds']} s, held up {one['held_up_seconds']} s (a bystander "
+            f"{one['bystander_held_up_seconds']} s; computed at most {one['screen_computed_seconds']} s at once), "
+            f"{one['pss_mb']} MB, "
             f"{one['queries']} queries, {one['samples_read']:,.0f} samples, rules {one['uses_rules']}, "
             f"load {one['load']} {' '.join(one['problems'])}"
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -41,13 +43,37 @@ class _TimedFleet(PrometheusFleet):
         return found
 
 
+class _Bystander:
+    """A process that does nothing but wake up every so often: how late it ever was is the machine's doing."""
+
+    _PROGRAM = """
+import select, sys, time
+worst, last = 0.0, time.monotonic()
+while not select.select([sys.stdin], [], [], %(pulse)s)[0]:
+    now = time.monotonic()
+    worst, last = max(worst, now - last - %(pulse)s), now
+print(worst)
+"""
+
+    def __init__(self) -> None:
+        program = self._PROGRAM % {"pulse": _PULSE}
+        self._process = subprocess.Popen(
+            [sys.executable, "-S", "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def latest(self) -> float:
+        told, _ = self._process.communicate("", timeout=60)
+        return float(told)
+
+
 @dataclass
 class _Seen:
-    """What the screen was told, and how long it was ever held up."""
+    """What the screen was told, how long it was ever held up, and the longest it ever computed without a pause."""
 
     began: float = field(default_factory=time.monotonic)
     full_after: float | None = None
     held_up: float = 0.0
+    computed: float = 0.0
 
     def take(self, state: FleetState) -> None:
         if self.full_after is None and state.heat is not None and not state.is_filling:
@@ -59,7 +85,7 @@ class _Measured(FleetApp):
 
     def __init__(self, source: _TimedFleet, looks: int, seen: _Seen) -> None:
         self._source, self._looks, self._seen = source, looks, seen
-        self._last_pulse = 0.0
+        self._last_pulse = self._last_computed = 0.0
         super().__init__(self._watched, FleetBoard(where="benchmark"), _no_node)
 
     def _watched(self, take: Callable[[FleetState], None]) -> FleetWatch:
@@ -75,10 +101,11 @@ class _Measured(FleetApp):
         self.set_interval(1.0, self._act)
 
     def _pulse(self) -> None:
-        now = time.monotonic()
+        now, computed = time.monotonic(), time.thread_time()
         if self._last_pulse:
             self._seen.held_up = max(self._seen.held_up, now - self._last_pulse - _PULSE)
-        self._last_pulse = now
+            self._seen.computed = max(self._seen.computed, computed - self._last_computed)
+        self._last_pulse, self._last_computed = now, computed
 
     def _act(self) -> None:
         self.fleet_screen.action_page_by(1 if int(time.monotonic()) % 10 < 5 else -1)
@@ -92,7 +119,7 @@ def _no_node(name: str, at: float | None) -> Feed:
 
 def measure(url: str, looks: int) -> dict[str, Any]:
     """Figures of so many looks, the first one apart; times in seconds. This process's memory is the app's."""
-    source, seen = _TimedFleet(url), _Seen()
+    source, seen, bystander = _TimedFleet(url), _Seen(), _Bystander()
     _Measured(source, looks, seen).run(headless=True, size=(200, 50))
     first, *steady = source.looks
     turns = [later - earlier for earlier, later in zip(source.begun_at[1:], source.begun_at[2:], strict=False)]
@@ -105,6 +132,8 @@ def measure(url: str, looks: int) -> dict[str, Any]:
         "turn_cpu_seconds": round(median(turns), 3),
         "heat_full_seconds": None if seen.full_after is None else round(seen.full_after, 2),
         "held_up_seconds": round(seen.held_up, 3),
+        "bystander_held_up_seconds": round(bystander.latest(), 3),
+        "screen_computed_seconds": round(seen.computed, 3),
         "pss_mb": round(_pss() / 1e6, 1),
         "queries": min(one.queries for one in steady),
         "samples_read": median(one.samples_read or 0 for one in steady),

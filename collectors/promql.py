@@ -10,7 +10,6 @@ httpx costs 0.1 s to import, so that happens with the first query.
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import threading
@@ -21,45 +20,37 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from collectors.engine.scrape import CONNECT_SECONDS, PageProblem, is_loopback, trust_of
-from collectors.engine.scrape_problems import Settings, in_front, problem_of
+from collectors.engine.scrape_problems import in_front, problem_of
 from collectors.httpx_alone import load_httpx
-from collectors.text import clean, masked
+from collectors.promql_answers import (
+    SETTINGS,
+    Cleaned,
+    PromProblem,
+    document,
+    listed,
+    number_of,
+    samples_read,
+    value_of,
+    warnings_of,
+)
+from collectors.text import clean
 
 if TYPE_CHECKING:
     import httpx
 
-_SETTINGS = Settings("see [fleet] in config.toml", "fleet.ca_file")
+__all__ = ["IN_FLIGHT", "SIZE_CAP", "Labels", "Matrix", "PromClient", "PromProblem", "Vector"]
+
 IN_FLIGHT = 4
 SIZE_CAP = 48 << 20
 """Bytes of one answer, unpacked."""
-_LABEL_LIMIT = 200
-_MOST_TEXTS = 50_000
-_REASON_LIMIT = 200
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0
 """Seconds of the first pause after 429 or 503 without Retry-After, and of the longest; each is twice the one before."""
-_WARNINGS_KEPT = 4
 _TOO_BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 Labels = Mapping[str, str]
-ProblemKind = Literal["down", "blocked", "late", "busy", "answer", "query"]
-
-
-class PromProblem(Exception):
-    """No answer. The message is one clean line.
-
-    `kind` is "down" where nobody answers, "blocked" where credentials or certificates are refused,
-    "late" after the time allowed, "busy" where the server asks to be left alone for `wait` seconds,
-    "answer" for what is no answer of this API, and "query" where the server refuses the query itself.
-    """
-
-    def __init__(self, kind: ProblemKind, reason: str, *, wait: float = 0.0) -> None:
-        super().__init__(masked(reason, _REASON_LIMIT))
-        self.kind = kind
-        self.reason = str(self)
-        self.wait = wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +120,7 @@ class PromClient:
         self._slots = threading.BoundedSemaphore(IN_FLIGHT)
         self._lock = threading.Lock()
         self._client: httpx.Client | None = None
-        self._texts = _Cleaned()
+        self._texts = Cleaned()
         self._reading = threading.Lock()  # one answer at a time: a screen beside it must get its turn
         self._closed = False
         self._refusals = 0
@@ -151,13 +142,13 @@ class PromClient:
         if data.get("resultType") == "scalar":
             result: list[Any] = [{"metric": {}, "value": data.get("result")}]
         else:
-            result = _listed(data, "vector")
+            result = listed(data, "vector")
         samples = []
         for one in result:
-            value = _value(one)
+            value = value_of(one)
             if value is not None:
                 samples.append((self._labels(one), value))
-        return Vector(tuple(samples), warnings, took, _samples_read(data))
+        return Vector(tuple(samples), warnings, took, samples_read(data))
 
     def query_range(
         self, expression: str, start: float, end: float, step: float, *, lookback: float | None = None
@@ -175,11 +166,11 @@ class PromClient:
     def _matrix(self, got: _Got) -> Matrix:
         data, warnings, took = self._opened_answer(got)
         series = []
-        for one in _listed(data, "matrix"):
+        for one in listed(data, "matrix"):
             if isinstance(one, dict) and isinstance(one.get("values"), list):
-                points = (_number(pair) for pair in one["values"])
+                points = (number_of(pair) for pair in one["values"])
                 series.append((self._labels(one), tuple(point for point in points if point is not None)))
-        return Matrix(tuple(series), warnings, took, _samples_read(data))
+        return Matrix(tuple(series), warnings, took, samples_read(data))
 
     def close(self) -> None:
         """Drops the connections: queries in flight end soon, as problems. From any thread."""
@@ -213,13 +204,13 @@ class PromClient:
         return _Got(status, headers, body, started)
 
     def _opened_answer(self, got: _Got) -> tuple[dict[str, Any], tuple[str, ...], float]:
-        document = _document(got.body, got.status, got.headers, given=bool(self._headers()))
+        found = document(got.body, got.status, got.headers, given=bool(self._headers()))
         with self._lock:
             self._refusals, self._not_before = 0, 0.0
-        data = document.get("data")
+        data = found.get("data")
         if not isinstance(data, dict):
             raise PromProblem("answer", "answers without data")
-        return data, _warnings(document), self._monotonic() - got.started
+        return data, warnings_of(found), self._monotonic() - got.started
 
     def _mind_the_pause(self) -> None:
         wait = self._not_before - self._monotonic()
@@ -282,7 +273,7 @@ class PromClient:
             raise self._late() from error
         except Exception as error:  # whatever a foreign server makes the client raise costs this query only
             limit = min(CONNECT_SECONDS, self._timeout)
-            known = problem_of(error, url, timeout=self._timeout, connect=limit, settings=_SETTINGS)
+            known = problem_of(error, url, timeout=self._timeout, connect=limit, settings=SETTINGS)
             raise PromProblem("down" if known.state == "down" else "blocked", known.reason) from error
 
     def _late(self) -> PromProblem:
@@ -320,88 +311,3 @@ class PromClient:
                     transport=self._transport,
                 )
             return self._client
-
-
-def _document(body: bytes, status: int, headers: Mapping[str, str], *, given: bool) -> dict[str, Any]:
-    """A successful answer of the API. Raises PromProblem with what else it is."""
-    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        what = "refuses what it is given as credentials" if given else f"asks for credentials: {_SETTINGS.credentials}"
-        raise PromProblem("blocked", f"{what} ({status})")
-    if 300 <= status < 400:
-        raise PromProblem("blocked", f"redirects ({status}); redirects are not followed: name the server's own address")
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        raise PromProblem("answer", _no_json(body, status, headers)) from None
-    if not isinstance(document, dict) or document.get("status") not in ("success", "error"):
-        raise PromProblem("answer", f"answers with JSON that is not Prometheus' ({status})")
-    if document["status"] == "error":
-        kind: ProblemKind = "late" if document.get("errorType") in ("timeout", "canceled") else "query"
-        said = clean(str(document.get("error", "")), _REASON_LIMIT)
-        raise PromProblem(kind, f"refuses the query ({status}): {said}")
-    if status != HTTPStatus.OK:
-        raise PromProblem("answer", f"answers with HTTP {status}")
-    return document
-
-
-def _no_json(body: bytes, status: int, headers: Mapping[str, str]) -> str:
-    front = in_front(headers)
-    by = f" by {front}" if front else ""
-    if status == HTTPStatus.NOT_FOUND:
-        return f"has no Prometheus API there (404{by}); the address ends where /api/v1 begins"
-    start = body[:64].lstrip().lower()
-    what = "HTML" if start.startswith(b"<") else "nothing" if not start else "something that is not JSON"
-    return f"answers with {what} instead of Prometheus' JSON (HTTP {status}{by})"
-
-
-def _listed(data: Mapping[str, Any], kind: str) -> list[Any]:
-    result = data.get("result")
-    if data.get("resultType") != kind or not isinstance(result, list):
-        raise PromProblem("answer", f"answers with no {kind}")
-    return result
-
-
-class _Cleaned(dict[str, str]):
-    """Clean texts by what came: a thousand nodes say the same few hundred words in every answer."""
-
-    def __missing__(self, text: str) -> str:
-        if len(self) >= _MOST_TEXTS:
-            self.clear()
-        found = self[text] = clean(str(text), _LABEL_LIMIT)
-        return found
-
-
-def _value(one: Any) -> float | None:
-    """The number of a series at one moment; as `_number`, without its moment: a look is tens of thousands of these."""
-    try:
-        _, text = one["value"]
-        value = float(text)
-    except (TypeError, ValueError, KeyError, IndexError):
-        return None
-    return value if math.isfinite(value) else None
-
-
-def _number(pair: object) -> tuple[float, float] | None:
-    """(seconds, value) of a pair as the API writes it; None where the value is not finite, or nothing of the kind."""
-    if not isinstance(pair, list) or len(pair) != 2:
-        return None
-    try:
-        moment, value = float(pair[0]), float(pair[1])
-    except (TypeError, ValueError):
-        return None
-    return (moment, value) if math.isfinite(value) and math.isfinite(moment) else None
-
-
-def _warnings(document: Mapping[str, Any]) -> tuple[str, ...]:
-    told = document.get("warnings")
-    lines = [clean(str(line), _REASON_LIMIT) for line in told[:_WARNINGS_KEPT]] if isinstance(told, list) else []
-    if document.get("isPartial") is True:  # VictoriaMetrics' cluster
-        lines.append("partial data: some storage nodes did not answer")
-    return tuple(lines)
-
-
-def _samples_read(data: Mapping[str, Any]) -> int | None:
-    stats = data.get("stats")
-    samples = stats.get("samples") if isinstance(stats, dict) else None
-    count = samples.get("totalQueryableSamples") if isinstance(samples, dict) else None
-    return count if isinstance(count, int) else None

@@ -13,6 +13,7 @@ from textual.binding import BindingType
 from textual.message import Message
 
 from collectors.fleet.watch import FleetState, FleetWatch
+from collectors.memory import give_large_memory_back
 from collectors.sources import SourceStatus
 from dashboard.app import PhasetopApp
 from dashboard.desk import Desk
@@ -78,6 +79,7 @@ class FleetApp(PhasetopApp):
         # Answers of a thousand nodes are read beside the screen, which must not wait for its turn.
         sys.setswitchinterval(_TURN_SECONDS)
         gc.set_threshold(_FEW_COLLECTIONS)
+        give_large_memory_back(_LARGE)
         self._watch.start()
 
     def on_unmount(self) -> None:
@@ -196,5 +198,7 @@ class FleetApp(PhasetopApp):
 
 
 _TURN_SECONDS = 0.001
+_LARGE = 128 << 10
+"""Bytes; the answers about a thousand nodes have some hundred thousand each."""
 _FEW_COLLECTIONS = 50_000
 _FURTHEST = 366 * 86_400 * NANOSECONDS

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import contextlib
-import ctypes
 import hashlib
 import hmac
 import re
@@ -20,13 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
+from collectors.memory import give_large_memory_back
+
 _COST, _BLOCK, _PARALLEL = 1 << 14, 8, 1
 _MEMORY_LIMIT = 256 << 20
 _REMEMBERED = 256
 _HASH_FORM = "scrypt$N$R$P$SALT$HASH"
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _LARGE = 1 << 20
-"""Bytes from which on memory is given back as soon as it is free."""
+"""Bytes from which on memory is given back as soon as it is free: a derivation takes 16 MB by default."""
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")
 
 
@@ -86,18 +85,6 @@ def _derive(password: str, cost: int, block: int, parallel: int, salt: bytes, le
     )
 
 
-def _give_large_memory_back() -> None:
-    """Have what a derivation took (16 MB by default) leave the process when it is done.
-
-    glibc would keep it after the second one, in every thread that derives, as it takes a program that allocates so
-    much twice for one that always will.
-    """
-    with contextlib.suppress(AttributeError):  # another C library than glibc
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_THRESHOLD, _LARGE)
-        mallopt(_M_TRIM_THRESHOLD, 2 * _LARGE)  # what glibc itself would pair it with
-
-
 def read_users(path: Path) -> dict[str, ScryptHash]:
     """Read `NAME:HASH` lines; blank lines and lines that begin with # are skipped.
 
@@ -149,7 +136,7 @@ class Credentials:
         self._users = dict(users or {})
         self._token = token
         if self._users:
-            _give_large_memory_back()
+            give_large_memory_back(_LARGE)
         self._nobody = ScryptHash.of(secrets.token_hex(16)) if self._users else None
         self._key = secrets.token_bytes(32)
         self._lock = Lock()

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.engine.credentials import Credentials
-from collectors.promql import IN_FLIGHT, PromClient, PromProblem, _document
+from collectors.promql import IN_FLIGHT, PromClient, PromProblem
+from collectors.promql_answers import document
 from tests.prom_server import Answer, Asked, matrix, prom_server, vector
 
 
@@ -188,7 +189,7 @@ def test_nobody_there_is_down() -> None:
 def test_any_answer_is_a_document_or_a_problem(body: bytes, status: int) -> None:
     said = ""
     try:
-        assert _document(body, status, {}, given=False)["status"] == "success"
+        assert document(body, status, {}, given=False)["status"] == "success"
     except PromProblem as problem:
         said = problem.reason
     assert said == "" or said.isprintable()
