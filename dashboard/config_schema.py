@@ -12,33 +12,35 @@ from pathlib import Path
 from typing import Any
 
 from dashboard.config_screen import KeysPerAction
+from dashboard.config_tables import (
+    GpusPerPage,
+    LatenciesPerModel,
+    PageUrls,
+    PathPerPage,
+    PeaksPerName,
+    ServerUrl,
+    Variable,
+    VariablePerPage,
+)
 from dashboard.config_values import (
-    Address,
     Currency,
     Duration,
     FilePath,
     Flag,
-    GpusPerPage,
     Kind,
     LabelMatch,
     LabelNames,
-    LatenciesPerModel,
     Limit,
     ListenAddress,
     Names,
     Number,
     OneOf,
-    PageUrls,
-    PathPerPage,
-    PeaksPerName,
     Price,
     Quantile,
-    ServerUrl,
     Size,
-    Variable,
-    VariablePerPage,
     Whole,
 )
+from dashboard.notation import Address
 
 
 def _key(kind: Kind, default: Any) -> Any:

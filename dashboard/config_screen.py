@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dashboard.config_values import Kind, toml_text
+from dashboard.config_values import Kind
+from dashboard.notation import toml_text
 
 
 class KeysPerAction(Kind):

@@ -6,7 +6,7 @@ import re
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 from collectors.clock import NANO
-from dashboard.config_values import parse_duration
+from dashboard.notation import parse_duration
 
 _EPOCH = re.compile(r"\d{9,11}(?:\.\d+)?")
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")

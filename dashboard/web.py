@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from textual_serve.server import Server
 
-from dashboard.config_values import Address
+from dashboard.notation import Address
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _HEADERS = {

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dashboard.config import Config, ConfigError, Flag, Loaded, load, standard_files
 from dashboard.config_schema import KINDS
-from dashboard.config_values import Address, page_url
+from dashboard.notation import Address, page_url
 
 
 def load_text(

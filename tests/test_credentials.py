@@ -15,7 +15,7 @@ from collectors.engine.credentials import CredentialProblem, Credentials
 from collectors.engine.scrape import Fetcher, PageProblem
 from dashboard.access import credentials_of, fetcher_of
 from dashboard.config import Config, ConfigError, Loaded, load
-from dashboard.config_values import page_url, without_userinfo
+from dashboard.notation import page_url, without_userinfo
 from tests.live_support import SmallServer, reply, serving, whole
 from tests.making import vllm_page
 from tests.server_support import Certificates, make_certificates

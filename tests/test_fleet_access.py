@@ -14,7 +14,7 @@ from collectors.engine.credentials import Credentials
 from collectors.fleet.direct import DirectFleet
 from dashboard.commands import fleet as command
 from dashboard.commands.common import UsageError, configuration
-from dashboard.config_values import page_url
+from dashboard.notation import page_url
 from exporters.credentials import ScryptHash
 from tests.server_support import Certificates, make_certificates, serving
 from tests.test_fleet_direct import pages_of

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.config_values import format_duration, format_size, parse_duration, parse_size
+from dashboard.notation import format_duration, format_size, parse_duration, parse_size
 from dashboard.timespec import parse_time
 
 BERLIN = ZoneInfo("Europe/Berlin")

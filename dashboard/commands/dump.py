@@ -144,7 +144,7 @@ def _text(args: argparse.Namespace, watched: _Watched, out: TextIO, start: int |
 
 
 def _every(text: str | None) -> float:
-    from dashboard.config_values import parse_duration
+    from dashboard.notation import parse_duration
 
     if text is None:
         return 0.0

@@ -105,7 +105,7 @@ def _prometheus(fleet: Fleet, book: SloBook) -> tuple[FleetSource, str, OpenNode
 def _direct(nodes: list[str], targets: Path | None, fleet: Fleet, book: SloBook) -> tuple[FleetSource, str, OpenNode]:
     from collectors.fleet.direct import DirectFleet
     from collectors.fleet.targets import TargetsProblem, read_targets
-    from dashboard.config_values import page_url
+    from dashboard.notation import page_url
 
     try:
         listed: list[tuple[str, dict[str, str]]] = [(page_url(one), {}) for one in nodes]

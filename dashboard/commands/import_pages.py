@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     from collectors.importer import ImportFailed, import_intervals
     from collectors.store import RecordingError
     from dashboard.config_schema import KINDS
-    from dashboard.config_values import parse_duration
+    from dashboard.notation import parse_duration
 
     try:
         seconds = KINDS["sampling.interval"].read(args.interval, Path())

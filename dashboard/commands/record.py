@@ -22,7 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def _length(text: str | None) -> float:
     """Seconds to record; infinite when none were asked for."""
-    from dashboard.config_values import parse_duration
+    from dashboard.notation import parse_duration
 
     try:
         return parse_duration(text) if text else math.inf

@@ -29,7 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from dashboard.config_values import parse_address
+    from dashboard.notation import parse_address
 
     try:
         address = parse_address(args.listen)

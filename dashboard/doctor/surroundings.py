@@ -13,8 +13,8 @@ from pathlib import Path
 from collectors.cgroup import Group
 from dashboard import __version__
 from dashboard.config import Config, Loaded
-from dashboard.config_values import format_size
 from dashboard.doctor.finding import Finding
+from dashboard.notation import format_size
 
 _PRESSURE = ("cpu", "memory", "io")
 

@@ -17,7 +17,7 @@ from tests.test_commands import ENVIRONMENT
 
 pytest.importorskip("textual_serve", reason="the extra phasetop[web] is not installed")
 
-from dashboard.config_values import Address
+from dashboard.notation import Address
 from dashboard.web import WebServer, is_loopback
 
 from .browser import Page, browsing
