@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 RULE_VERSION = 2
 """Raised whenever the same readings would get other labels."""
 
+WHY_SEPARATOR = " · "
+"""Between the parts of a bottleneck's explanation."""
+NOTHING_WRONG = "nothing is wrong"
+"""How one of those parts begins where nobody waits, and the time is spent at what the hardware is for."""
+
 PhaseLabel = Literal["prefill", "decode", "mixed", "idle", "waiting", "unknown"]
 PHASE_LABELS: tuple[PhaseLabel, ...] = ("prefill", "decode", "mixed", "idle", "waiting", "unknown")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
 from collectors.histogram import Histogram
-from collectors.model import PHASE_LABELS, Bottleneck, Event, Gap, Interval, Label, Phase
+from collectors.model import PHASE_LABELS, WHY_SEPARATOR, Bottleneck, Event, Gap, Interval, Label, Phase
 from collectors.phase.calibrate import CostModel
 from collectors.readings import EngineReading, GpuReading, HostReading, Reading
 from collectors.store import open_reader, reading
@@ -27,7 +27,6 @@ from collectors.store_schema import (
     HISTOGRAM_SUM_SCALE,
     LABEL_RATIOS,
     LABEL_SCALE,
-    PHRASE_SEPARATOR,
     SHARES,
     SOURCES,
     Source,
@@ -277,7 +276,7 @@ class FileReader:
         names = self._shares
         for row in self._connection.execute(self._select_labels, (first, last)).fetchall():
             phase, resource = self._verdicts[row[2]]
-            why = PHRASE_SEPARATOR.join(self._spellings[row[3]])
+            why = WHY_SEPARATOR.join(self._spellings[row[3]])
             shares = {name: share for name, share in zip(names, row[9:], strict=True) if share is not None}
             yield (
                 row[0],

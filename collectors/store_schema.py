@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import get_type_hints
 
-from collectors.model import BOTTLENECK_NAMES
+from collectors.model import BOTTLENECK_NAMES, WHY_SEPARATOR
 from collectors.readings import EngineReading, FieldSpec, GpuReading, HostReading, Reading, field_specs
 
 APPLICATION_ID = 0x50485450
@@ -31,9 +31,6 @@ PHASES = ("prefill", "decode", "idle", "waiting", "unknown")
 SHARES: tuple[tuple[str, str], ...] = tuple((name, "share_" + name.replace("-", "_")) for name in BOTTLENECK_NAMES)
 """Each bottleneck name and the column of its share."""
 
-
-PHRASE_SEPARATOR = " · "
-"""Between the parts of a label's explanation, which stand once each in a table."""
 
 LABEL_RATIOS = ("prefill_share", "busy_ratio", "error", "unknown_ratio")
 LABEL_SCALE = 10_000
@@ -425,7 +422,7 @@ def _label_view() -> str:
 def _spelled(phrases: str) -> str:
     """SQL that joins the phrases of a JSON array of their numbers."""
     return (
-        f"(SELECT group_concat(text, '{PHRASE_SEPARATOR}') FROM (SELECT p.text FROM json_each({phrases}) j"
+        f"(SELECT group_concat(text, '{WHY_SEPARATOR}') FROM (SELECT p.text FROM json_each({phrases}) j"
         " JOIN phrase p ON p.id = j.value ORDER BY j.key))"
     )
 

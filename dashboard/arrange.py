@@ -7,6 +7,7 @@ engines and the GPUs, then detail, the host last.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 
 from dashboard.frames import (
@@ -25,6 +26,8 @@ from dashboard.frames import (
 PAIRED_GPUS = 76
 """Columns from which two GPUs fit in one row of the compact table."""
 MOST_STRIP_ROWS = 16
+_LEAST_STRIP = 5
+"""Rows of the strip without which no measurements stand below it on screens that are about something else."""
 
 
 @lru_cache(maxsize=16)
@@ -68,6 +71,18 @@ _PANELS = ("strip", "verdict", "gpus", "engines", "host")
 def most_lines(facts: Facts) -> int:
     """Measurements under the strip: three of the GPUs and two of tokens, or CPU, tokens and requests."""
     return 5 if facts.gpus else 4
+
+
+def with_lines(arrangement: Arrangement, rows: int, facts: Facts) -> Arrangement:
+    """The arrangement with a phase panel of so many rows: the strip and its axis, and where there are rows for both,
+    events and measurements between them."""
+    lines = most_lines(facts)
+    beside = lines + 2
+    if rows - beside < _LEAST_STRIP:
+        return replace(arrangement, strip=max(1, rows - (rows >= 3)), axis=rows >= 3, events=False)
+    tall = 2 if rows - beside - lines >= MOST_STRIP_ROWS // 2 else 1
+    strip = rows - 2 - lines * tall
+    return replace(arrangement, strip=strip, axis=True, events=True, lines=lines, line_height=tall)
 
 
 def _wishes(width: int, facts: Facts) -> Iterator[tuple[str, int]]:

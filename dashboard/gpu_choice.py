@@ -68,6 +68,8 @@ class GpuChoice:
     selected: str | None = None
     order: int = 0
     wanted: str = ""
+    above: int = 0
+    """Processes of the selected GPU that are scrolled away."""
 
     @property
     def sorted_by(self) -> Order:
@@ -104,7 +106,17 @@ class GpuChoice:
         here = self.shown(tick)
         if here is not None:
             row = next(n for n, gpu in enumerate(gpus) if gpu.uuid == here.uuid)
-            self.selected = gpus[min(max(row + by, 0), len(gpus) - 1)].uuid
+            self.select(gpus[min(max(row + by, 0), len(gpus) - 1)].uuid)
+
+    def select(self, uuid: str) -> None:
+        if uuid != self.selected:
+            self.selected, self.above = uuid, 0
+
+    def scroll(self, tick: Tick | None, by: int) -> None:
+        """Through the processes of the selected GPU; stops at both ends."""
+        here = self.shown(tick)
+        count = len(tick.interval.gpu_processes.get(here.uuid, ())) if tick is not None and here is not None else 0
+        self.above = min(max(self.above + by, 0), max(0, count - 1))
 
     def sort_next(self) -> None:
         self.order = (self.order + 1) % len(ORDERS)

@@ -102,6 +102,9 @@ class Scene:
     survey: Survey | None = None
     """What the time axis shows where a recording has summed it up; None where it shows what is in memory."""
 
+    told: dict[str, object] = field(default_factory=dict, compare=False)
+    """What several panels ask for, made once."""
+
     @property
     def label(self) -> Label | None:
         return None if self.tick is None else self.tick.labels.get(HOST)

@@ -100,7 +100,7 @@ def origin(recording: Described, *, relabelled: bool = False, rules: int = RULE_
     others = sorted(recording.rule_versions - {rules})
     stored = ", ".join(map(str, others))
     if relabelled and others:
-        parts.append(f"labels made anew by rules {rules}, stored ones are by {stored}")
+        parts.append(f"labels made anew by rules {rules}, the overview strip's are stored ones by {stored}")
     elif relabelled:
         parts.append("labels made anew")
     elif others and others[-1] > rules:

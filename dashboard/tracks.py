@@ -178,6 +178,8 @@ class Tracks:
 
     def wall_time(self, axis_ns: int) -> int:
         """What the clock showed at a moment of the axis."""
+        if not self._shifts or self._shifts[0] == self._shifts[-1]:  # it only grows: all are the same
+            return axis_ns - self.shift_now()
         row = self.row_at(axis_ns)
         return axis_ns if row is None else axis_ns - self._shifts[row]
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from collectors.median import median
-from collectors.model import BottleneckName, Label, Tick
+from collectors.model import NOTHING_WRONG, WHY_SEPARATOR, BottleneckName, Label, Tick
 from dashboard.format import duration
 from dashboard.scene import ODD_SECONDS, Scene
 
@@ -59,8 +60,26 @@ class Verdict:
     advice: tuple[str, ...] = ()
 
 
-def verdict(label: Label | None, reason: str | None) -> Verdict:
-    """What one interval's label says, words first. `reason` explains an unknown phase."""
+def verdict(label: Label | None, reason: str | None, *, is_odd: bool = False) -> Verdict:
+    """What one interval's label says, words first. `reason` explains an unknown phase.
+
+    `is_odd`: something is wrong that the label does not know of, so that it is not said that nothing is.
+    """
+    said = _verdict(label, reason)
+    if not is_odd:
+        return said
+    limit = "demand is the limit" if said.limit == NOTHING_WRONG else said.limit
+    parts = (part.removeprefix(f"{NOTHING_WRONG}: ") for part in said.evidence.split(WHY_SEPARATOR))
+    return replace(said, limit=limit, evidence=_joined(*(part for part in parts if part not in (NOTHING_WRONG, limit))))
+
+
+def says_fine(label: Label | None) -> bool:
+    """Whether the words for that label say that nothing is wrong."""
+    said = _verdict(label, None)
+    return NOTHING_WRONG in (said.limit, *(part.partition(":")[0] for part in said.evidence.split(WHY_SEPARATOR)))
+
+
+def _verdict(label: Label | None, reason: str | None) -> Verdict:
     if label is None:
         return Verdict("Unknown", ":", evidence=reason or "no label for this interval yet")
     phase, bottleneck = label.phase, label.bottleneck
@@ -76,9 +95,7 @@ def verdict(label: Label | None, reason: str | None) -> Verdict:
         return Verdict("Waiting", joint, limit, bottleneck.why, bottleneck.advice)
     words = _PHASE_WORDS[phase.label]
     if bottleneck.name == "demand":
-        return Verdict(
-            words, "; ", "nothing is wrong", _joined("demand is the limit", bottleneck.why), bottleneck.advice
-        )
+        return Verdict(words, "; ", NOTHING_WRONG, _joined("demand is the limit", bottleneck.why), bottleneck.advice)
     bound = _BOUND.get(bottleneck.name)
     if bound is None:
         return Verdict(words, "; ", "what limits it is unknown", bottleneck.why or reason or "", bottleneck.advice)
@@ -90,7 +107,7 @@ def _unless(text: str, said: str) -> str:
 
 
 def _joined(*parts: str) -> str:
-    return " · ".join(part for part in parts if part)
+    return WHY_SEPARATOR.join(part for part in parts if part)
 
 
 def no_gpu_reason(scene: Scene) -> str:
@@ -133,6 +150,13 @@ class Odd:
 
 def odd_gpus(scene: Scene) -> Odd | None:
     """The odd ones out in one sentence: lost, stale, behind their peers, or throttled."""
+    if "odd GPUs" not in scene.told:
+        scene.told["odd GPUs"] = _odd_gpus(scene)
+    found = scene.told["odd GPUs"]
+    return found if isinstance(found, Odd) else None
+
+
+def _odd_gpus(scene: Scene) -> Odd | None:
     if scene.tick is None or not scene.tick.interval.gpus:
         return None
     gpus = scene.tick.interval.gpus
@@ -164,12 +188,16 @@ def _gap_reason(scene: Scene, lost: Sequence[GpuReading]) -> str:
 
 
 def _means(ticks: Sequence[Tick], name: str) -> dict[str, float]:
+    value_of = attrgetter(name)
     values: dict[str, list[float]] = {}
     for tick in ticks:
         for uuid, gpu in tick.interval.gpus.items():
-            value = getattr(gpu, name)
+            value = value_of(gpu)
             if value is not None:
-                values.setdefault(uuid, []).append(value)
+                if uuid in values:
+                    values[uuid].append(value)
+                else:
+                    values[uuid] = [value]
     return {uuid: sum(known) / len(known) for uuid, known in values.items()}
 
 
@@ -213,8 +241,13 @@ _THROTTLES = (
 )
 
 
+_THROTTLED_BY = attrgetter(*(name for name, _ in _THROTTLES))
+
+
 def _throttling(ticks: Sequence[Tick]) -> dict[str, tuple[float, str]]:
     """The largest throttling share of each GPU, also in words, where it is a tenth of the time at least."""
+    if not any(any(_THROTTLED_BY(gpu)) for tick in ticks for gpu in tick.interval.gpus.values()):
+        return {}  # as nearly always
     means = [(_means(ticks, name), words) for name, words in _THROTTLES]
     told: dict[str, tuple[float, str]] = {}
     for uuid in dict.fromkeys(uuid for shares, _ in means for uuid in shares):

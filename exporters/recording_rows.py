@@ -10,14 +10,13 @@ from operator import attrgetter
 from typing import Any
 
 from collectors.histogram import Histogram
-from collectors.model import BOTTLENECK_NAMES, Event, Gap, Interval, Label, engine_entity, gpu_entity
+from collectors.model import BOTTLENECK_NAMES, WHY_SEPARATOR, Event, Gap, Interval, Label, engine_entity, gpu_entity
 from collectors.model import HOST as HOST_ENTITY
 from collectors.readings import FieldSpec, Reading
 from collectors.store_schema import (
     HISTOGRAM_SUM_SCALE,
     LABEL_RATIOS,
     LABEL_SCALE,
-    PHRASE_SEPARATOR,
     SHARES,
     SOURCES,
     Source,
@@ -247,7 +246,7 @@ class RowWriter:
             label.sequence,
             self.entity(name),
             self._verdicts.number(self._connection, verdict),
-            self._spelled(tuple(bottleneck.why.split(PHRASE_SEPARATOR)) if bottleneck.why else (), careful),
+            self._spelled(tuple(bottleneck.why.split(WHY_SEPARATOR)) if bottleneck.why else (), careful),
             self._spelled(bottleneck.advice, careful),
             *(
                 [storable(ratio, LABEL_SCALE) for ratio in ratios]

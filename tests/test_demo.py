@@ -64,7 +64,7 @@ class _Recording:
         ((2,), False, ""),
         ((2,), True, "labels made anew"),
         ((1, 2), False, "labels by rules 1, today's are 2: see --relabel"),
-        ((1,), True, "labels made anew by rules 2, stored ones are by 1"),
+        ((1,), True, "labels made anew by rules 2, the overview strip's are stored ones by 1"),
         ((3,), False, "labels by rules 3, newer than this phasetop's 2"),
     ],
 )

@@ -8,7 +8,7 @@ from typing import Any
 from collectors.bottleneck.admission import Admission, admission, waiting
 from collectors.bottleneck.advice import PREDICTED, advise
 from collectors.bottleneck.partition import EXPLAINED_FROM, Wall
-from collectors.model import Bottleneck, BottleneckName, Confidence, Phase
+from collectors.model import NOTHING_WRONG, WHY_SEPARATOR, Bottleneck, BottleneckName, Confidence, Phase
 from collectors.phase.calibrate import UNCALIBRATED, CostModel
 from collectors.readings import EngineReading, GpuReading
 
@@ -47,7 +47,7 @@ def judge(
         admission=kept_out.name,
         shares={share: round(value, 4) for share, value in wall.shares.items() if value > 0},
         confidence=_confidence(name, phase, wall),
-        why=" · ".join((*_why(name, wall, kept_out, engines, gpus), *_instance(role))),
+        why=WHY_SEPARATOR.join((*_why(name, wall, kept_out, engines, gpus), *_instance(role))),
         advice=tuple(advise(name, kept_out, wall, engines, gpus, costs)),
     )
 
@@ -131,7 +131,7 @@ def _why(
     if name == "unknown" and wall.shares.get("host", 0.0) == 0.0 and wall.shares.get("unknown", 0.0) > wall.busy:
         told.append("requests run while neither the GPU nor the engine's processes compute")
     if _is_fine(name, kept_out, engines):
-        told.append("nothing is wrong: no request waits")
+        told.append(f"{NOTHING_WRONG}: no request waits")
     return told
 
 

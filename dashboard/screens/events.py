@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 
+from dashboard.arrange import MOST_STRIP_ROWS, most_lines, with_lines
 from dashboard.frames import Arrangement, Facts, Rows, Shelf, is_tiny, rows_for_panels, tiny
 from dashboard.screens.base import Dashboard
 from dashboard.widgets.event_list import Chosen, EventChoice, EventList
@@ -41,9 +41,12 @@ class EventsScreen(Dashboard):
         rows.grant("phase", 5)
         rows.grant("events", 10)
         rows.grant("phase", _STRIP + 2)
+        rows.grant("events", 18)
+        for taller in range(_STRIP + 2 + most_lines(facts), MOST_STRIP_ROWS):
+            rows.grant("phase", taller)
         shelves = [Shelf(rows[name], ((name, 0),)) for name in ("phase", "events") if rows[name]]
         found = self.on_shelves(width, height, facts, shelves)
-        return replace(found, strip=rows["phase"] - 2, events=True, axis=True) if rows["phase"] else found
+        return with_lines(found, rows["phase"], facts) if rows["phase"] else found
 
     def action_select(self, by: int) -> None:
         self.choice.move(by)

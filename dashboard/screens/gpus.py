@@ -12,7 +12,7 @@ from dashboard.arrange import MOST_STRIP_ROWS
 from dashboard.frames import SIDE_BY_SIDE, Arrangement, Facts, Rows, Shelf, is_tiny, rows_for_panels, tiny
 from dashboard.gpu_choice import ORDERS, GpuChoice
 from dashboard.screens.base import Dashboard
-from dashboard.widgets.gpu_detail import GpuHealth, GpuHistory, GpuProcesses
+from dashboard.widgets.gpu_detail import GpuHealth, GpuHistory, GpuProcesses, Scrolled
 from dashboard.widgets.gpu_table import GpuTable, Selected
 from dashboard.widgets.panel import Panel
 from dashboard.widgets.phase import PhasePanel
@@ -28,6 +28,9 @@ class GpusScreen(Dashboard):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "screen.select(-1)", "select", key_display="↑↓", id="gpus.up", tooltip="the GPU above, below"),
         Binding("down", "screen.select(1)", "", show=False, id="gpus.down"),
+        Binding("pagedown", "screen.scroll(5)", "", show=False, key_display="pgup pgdn", id="gpus.processes_down",
+                tooltip="through the processes of the selected GPU; the wheel too"),
+        Binding("pageup", "screen.scroll(-5)", "", show=False, id="gpus.processes_up"),
         Binding("s", "screen.sort", "sort", id="gpus.sort", tooltip="sort by the next column"),
         Binding("slash", "screen.filter", "filter", key_display="/", id="gpus.filter",
                 tooltip="show the GPUs with these words: number, name, state, source, model, user, pid"),
@@ -46,7 +49,7 @@ class GpusScreen(Dashboard):
         rows = Rows(rows_for_panels(width, height, replay=facts.replay))
         if not facts.gpus:
             rows.grant("table", rows.spare - 1)
-        for name, target in _wishes(facts.gpus):
+        for name, target in _wishes(facts):
             rows.grant(name, target)
         shelves = [Shelf(rows[name], ((name, 0),)) for name in ("phase", "table", "history") if rows[name]]
         if rows["below"]:
@@ -68,10 +71,17 @@ class GpusScreen(Dashboard):
 
     def on_selected(self, message: Selected) -> None:
         if message.uuid is not None:
-            self.choice.selected = message.uuid
+            self.choice.select(message.uuid)
             self.present()
         else:
             self.action_select(message.by)
+
+    def action_scroll(self, by: int) -> None:
+        self.choice.scroll(self.desk.tick(), by)
+        self.present()
+
+    def on_scrolled(self, message: Scrolled) -> None:
+        self.action_scroll(message.by)
 
     def action_sort(self) -> None:
         self.choice.sort_next()
@@ -95,11 +105,20 @@ def _below(width: int) -> tuple[tuple[str, int], ...]:
     return (("health", width // 2 if width < SIDE_BY_SIDE else min(60, width * 2 // 5)), ("processes", 0))
 
 
-def _wishes(gpus: int) -> list[tuple[str, int]]:
-    """(what, rows it would like), most important first."""
+def _wishes(facts: Facts) -> list[tuple[str, int]]:
+    """(what, rows it would like), most important first. Recordings have no processes to make room for."""
+    gpus = facts.gpus
     wishes = [("table", n + 1) for n in range(1, min(gpus, 4) + 1)]
     wishes += [("history", 4), ("below", 3)]
     wishes += [("table", n + 1) for n in range(5, gpus + 1)]
-    wishes += [("table", gpus + 2), ("history", 6), ("below", 5), ("history", 8), ("below", 8), ("phase", _STRIP + 1)]
-    wishes += [("phase", _STRIP + 2), ("history", 15), ("phase", _STRIP + 3), ("below", 12)]
+    more, most = (5, 5) if facts.replay else (8, 12)
+    wishes += [
+        ("table", gpus + 2),
+        ("history", 6),
+        ("below", 5),
+        ("history", 8),
+        ("below", more),
+        ("phase", _STRIP + 1),
+    ]
+    wishes += [("phase", _STRIP + 2), ("history", 15), ("phase", _STRIP + 3), ("below", most)]
     return [*wishes, *(("phase", rows) for rows in range(_STRIP + 4, MOST_STRIP_ROWS))]

@@ -111,6 +111,6 @@ def _wishes(cores: int, links: int, facts: Facts, spread: str) -> list[tuple[str
     return [
         ("cores", min(cores, 2)), ("machine", 3), ("history", 3), *few, ("history", 6), ("machine", 8),
         ("cores", cores), *many, ("history", 8), ("phase", 2), ("machine", 10), ("history", 10), ("phase", 4),
-        ("machine", max(10, min(20, 1 + links))), ("history", 13),
-        *(("phase", strip) for strip in range(5, 24)),
+        ("machine", max(10, min(20, 1 + links))), ("history", 13), ("phase", 6), ("history", 22),
+        *(("phase", strip) for strip in range(7, 24)),
     ]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from dashboard.arrange import with_lines
 from dashboard.frames import Arrangement, Facts, Rows, Shelf, is_tiny, rows_for_panels, tiny
 from dashboard.screens.base import Dashboard
 from dashboard.tallies import Tallies
@@ -39,9 +40,8 @@ class PhasesScreen(Dashboard):
             return tiny(width, height, ("phase", "verdict"))
         rows = Rows(rows_for_panels(width, height, replay=facts.replay))
         paired = width >= _PAIRED
-        for name, target in _wishes(facts, paired=paired):
-            if name != "calibration" or width < _WIDE:
-                rows.grant(name, target)
+        for name, target in _wide_wishes() if width >= _WIDE else _wishes(facts, paired=paired):
+            rows.grant(name, target)
         shelves = [Shelf(rows[name], ((name, 0),)) for name in ("phase", "verdict") if rows[name]]
         if width >= _WIDE:
             if rows["ledger"]:
@@ -60,11 +60,7 @@ class PhasesScreen(Dashboard):
             shelves += [Shelf(rows[name], ((name, 0),)) for name in names if rows[name]]
         if rows["calibration"] and width < _WIDE:
             shelves.append(Shelf(rows["calibration"], (("calibration", 0),)))
-        strip = rows["phase"]
-        axis = strip >= 3
-        return replace(
-            self.on_shelves(width, height, facts, shelves), strip=max(1, strip - axis), axis=axis, events=False
-        )
+        return with_lines(self.on_shelves(width, height, facts, shelves), rows["phase"], facts)
 
     def lay_out_alone(self, name: str, width: int, height: int, facts: Facts) -> Arrangement:
         alone = super().lay_out_alone(name, width, height, facts)
@@ -72,6 +68,16 @@ class PhasesScreen(Dashboard):
         if name != "phase" or place is None or is_tiny(width, height):
             return alone
         return replace(alone, strip=max(1, place.inside.height - 2), axis=True, events=True)
+
+
+def _wide_wishes() -> list[tuple[str, int]]:
+    """As `_wishes`, for three panels beside each other and two below them. The ledger has 14 lines at most."""
+    return [
+        ("phase", 3), ("verdict", 1), ("ledger", 5), ("resources", 6), ("verdict", 2), ("ledger", 9), ("resources", 8),
+        ("verdict", 3), ("phase", 5), ("ledger", 12), ("phase", 7), ("phase", 13), ("ledger", 14), ("phase", 15),
+        ("verdict", 4), ("ledger", 16), *(("phase", rows) for rows in range(16, 24)),
+        *(("ledger", rows) for rows in range(17, 32)), *(("phase", rows) for rows in range(24, 60)),
+    ]  # fmt: skip
 
 
 def _wishes(facts: Facts, *, paired: bool) -> list[tuple[str, int]]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from textual import events
+from textual.message import Message
+
 from collectors.model import GpuProcess, gpu_entity
 from dashboard.format import GIB, gibibytes, percent, whole
 from dashboard.frames import SIDE_BY_SIDE
@@ -132,6 +135,14 @@ _PID, _USER, _ENGINE, _MEMORY = 8, 10, 14, 6
 _GAP = 2
 
 
+class Scrolled(Message):
+    """The wheel was turned over the processes."""
+
+    def __init__(self, by: int) -> None:
+        super().__init__()
+        self.by = by
+
+
 class GpuProcesses(Panel):
     """The processes on the selected GPU, the largest first; command lines come with their secrets masked."""
 
@@ -152,8 +163,18 @@ class GpuProcesses(Panel):
         ordered = sorted(found, key=lambda process: -(process.memory_bytes or 0.0))
         known = [process.memory_bytes for process in ordered if process.memory_bytes is not None]
         total = f"   {sum(known) / GIB:.1f} GiB" if known else ""
-        right = Line().add(f"{len(ordered)} on GPU {number(gpu)}{total}", palette.dim)
-        return Drawing(title, right, _table(scene, ordered, width, height))
+        room = max(1, height - (height > 1))
+        above = min(self._choice.above, max(0, len(ordered) - room))
+        shown = ordered[above : above + room]
+        part = f"{above + 1}{palette.glyphs.dash}{above + len(shown)} of " if len(shown) < len(ordered) else ""
+        right = Line().add(f"{part}{len(ordered)} on GPU {number(gpu)}{total}", palette.dim)
+        return Drawing(title, right, _table(scene, shown, width, height))
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        self.post_message(Scrolled(1))
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        self.post_message(Scrolled(-1))
 
 
 def _none(scene: Scene, gpu: GpuReading) -> str:
@@ -184,8 +205,7 @@ def _table(scene: Scene, processes: Sequence[GpuProcess], width: int, height: in
     if has_user:
         heading.add(f"{'user':<{_USER + _GAP}}", palette.dim)
     lines = [heading.add("command", palette.dim)] if height > 1 else []
-    shown = processes if len(lines) + len(processes) <= height else processes[: max(0, height - len(lines) - 1)]
-    for process in shown:
+    for process in processes:
         line = Line().add(f"{process.pid:>{_PID}}", palette.text).add(" " * _GAP, palette.base)
         line.add(gibibytes(process.memory_bytes, _MEMORY), palette.bright).add(" " * _GAP, palette.base)
         for there, text, cells in (
@@ -201,8 +221,6 @@ def _table(scene: Scene, processes: Sequence[GpuProcess], width: int, height: in
             told = f"{process.pod.namespace}/{process.pod.name} {told or ''}"
         told = told or "not visible from here (another container or user)"
         lines.append(line.foreign(told, style, width - line.cells, palette.glyphs.ellipsis))
-    if len(shown) < len(processes):
-        lines.append(Line().add(f"and {len(processes) - len(shown)} more", palette.dim))
     return lines
 
 

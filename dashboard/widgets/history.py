@@ -124,11 +124,12 @@ def drawn(
     shown = lines[: max(1, height - axis)]
     if not shown:
         return []
-    tall = min(_MOST_ROWS, max(1, (height - axis) // len(shown)))
+    tall, taller = divmod(max(height - axis, len(shown)), len(shown))
     gaps, cursor = gaps_of(columns), cursor_column(scene, columns)
     result: list[Line] = []
-    for line in shown:
-        result += _one(scene, line, columns, sides, gaps, cursor, tall)
+    for n, line in enumerate(shown):
+        # What cannot be shared out evenly goes to those that matter most.
+        result += _one(scene, line, columns, sides, gaps, cursor, min(_MOST_ROWS, tall + (n < taller)))
     return [*result, axis_line(scene, columns, sides)] if axis else result
 
 

@@ -166,7 +166,7 @@ def _map(
     scene: Scene, row: Row, columns: Sequence[Column], observed: Sequence[Histogram | None], bounds: Sequence[float],
     span: tuple[int, int], promised: Objective | None, sides: Gutters, height: int, name: str,
 ) -> list[Line]:  # fmt: skip
-    """The rows, slowest first, with the line of what is promised above the bucket that holds it."""
+    """The rows, slowest first, with the line of what is promised at the bucket that holds it."""
     palette = scene.palette
     lowest, highest = span
     limit = None if promised is None else bucket_of(bounds, promised.seconds)
@@ -183,14 +183,16 @@ def _map(
     for n in range(len(shown) - 1, -1, -1):
         band = shown[n]
         slower = limit is not None and band.first > limit
-        if promised is not None and limit is not None and band.first <= limit < band.last:
-            lines.append(_promise(palette, promised, len(columns), sides))
+        holds = limit is not None and band.first <= limit < band.last
+        is_within = band.upper is None or (promised is not None and promised.seconds < band.upper)
+        rule = [_promise(palette, promised, len(columns), sides)] if holds and promised is not None else []
         cells = _cells(palette, [level[n] if level else 0 for level in levels], gaps, cursor, is_slow=slower)
         is_filled = band.first <= span[1] and band.last > span[0]
         style = palette.dim if is_filled else palette.faint
         line = Line().add(_bound(band, bounds).rjust(sides.left - 1)[: sides.left - 1], style)
         line.add(" ", palette.base).extend(cells).extend(_share(palette, recent, band, sides.right, is_slow=slower))
-        lines.append(line)
+        # A promise within a bucket stands below it, so that the times rise line by line.
+        lines += [line, *rule] if is_within else [*rule, line]
     return lines + [Line() for _ in range(height - len(lines))]
 
 

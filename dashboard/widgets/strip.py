@@ -171,11 +171,12 @@ def spark(
 ) -> list[Line]:
     """Levels from 0 to `top` over `rows` rows; missing values are blank, gaps hatched, the newest bright.
 
-    A measured 0 has a baseline, so that it does not look like a missing value.
+    A measured 0 has a baseline, so that it does not look like a missing value. Blocks leave an eighth of
+    the uppermost row free, so that full lines below each other do not run into one.
     """
     full = len(palette.glyphs.levels) - 1
     newest = max((x for x, value in enumerate(values) if value == value), default=-1) if cursor is None else cursor
-    most = full * rows
+    most = full * rows - (not palette.ascii)
     scale = most / top
     heights = [max(1, min(most, round(value * scale))) if value == value else 0 for value in values]
     return [_spark_row(heights, row * full, palette, gaps, newest, cursor) for row in reversed(range(rows))]

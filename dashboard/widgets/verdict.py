@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from collectors.model import Label
 from dashboard.format import clock
 from dashboard.scene import Scene
+from dashboard.troubles import is_anything_odd, troubles
 from dashboard.widgets.line import Line, wrap
 from dashboard.widgets.panel import Drawing, Panel
-from dashboard.words import Verdict, missing_reason, verdict
+from dashboard.words import Verdict, missing_reason, says_fine, verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +44,10 @@ class VerdictPanel(Panel):
         chosen = judged(scene)
         if scene.tick is None:
             return Drawing(Line().add("Verdict", palette.dim))
-        said = verdict(chosen.label, missing_reason(scene))
-        lines = _headline(scene, said, chosen.label, width, height)
+        wrong = troubles(scene)
+        is_odd = bool(wrong) or (says_fine(chosen.label) and is_anything_odd(scene))
+        said = verdict(chosen.label, missing_reason(scene), is_odd=is_odd)
+        lines = _headline(scene, said, chosen.label, wrong, width, height)
         for text in said.advice:
             room = height - len(lines)
             if room <= 0:
@@ -57,30 +61,46 @@ class VerdictPanel(Panel):
         return Drawing(Line().add("Verdict", palette.dim), _confidence(scene, chosen), lines)
 
 
-def _headline(scene: Scene, said: Verdict, label: Label | None, width: int, height: int) -> list[Line]:
-    """The words, and the evidence behind them on the same line or the next."""
+def _headline(
+    scene: Scene, said: Verdict, label: Label | None, wrong: Sequence[str], width: int, height: int
+) -> list[Line]:
+    """The words, what is wrong besides, and the evidence; what fits stands behind the words, the rest below."""
     palette = scene.palette
     phase = "unknown" if label is None else label.phase.label
     strong = palette.strong + palette.phase(phase) if phase in ("prefill", "decode") else palette.strong
     words = said.phase + said.joint + said.limit
     line = Line()
     if len(words) > width:
-        parts = wrap(words, width)
-        lines = [Line().add(part, palette.strong) for part in parts[: max(1, height)]]
+        lines = [Line().add(part, palette.strong) for part in wrap(words, width)[: max(1, height)]]
     else:
         line.add(said.phase, strong).add(said.joint, palette.text).add(said.limit, palette.strong)
         lines = [line]
+    gap = "  " if said.limit else " "
+    if wrong:
+        told = _wrong(scene, wrong, width)
+        if line.cells and line.cells + 2 + told.cells <= width:
+            line.add("  ", palette.base).extend(told)
+            gap = "  "
+        elif len(lines) < height:
+            lines.append(told)
+            line = told
     if not said.evidence:
         return lines
     room = width - line.cells - 2
-    if line.cells and room >= 24 and (len(wrap(said.evidence, room)) == 1 or height <= 1):
-        line.add("  " if said.limit else " ", palette.base).foreign(
-            said.evidence, palette.dim, room, palette.glyphs.ellipsis
-        )
-        return lines
-    if len(lines) < height:
+    if line.cells and room >= 24 and (len(wrap(said.evidence, room)) == 1 or len(lines) >= height):
+        line.add(gap, palette.base).foreign(said.evidence, palette.dim, room, palette.glyphs.ellipsis)
+    elif len(lines) < height:
         lines.append(Line().foreign(said.evidence, palette.dim, width, palette.glyphs.ellipsis))
     return lines
+
+
+def _wrong(scene: Scene, wrong: Sequence[str], width: int) -> Line:
+    """The first of what is wrong, and how much more there is."""
+    palette = scene.palette
+    more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+    line = Line().add(f"{palette.glyphs.warning} ", palette.warning)
+    line.foreign(wrong[0], palette.warning, max(0, width - line.cells - len(more)), palette.glyphs.ellipsis)
+    return line.add(more, palette.warning).cut(width)
 
 
 def _confidence(scene: Scene, chosen: Judged) -> Line:

@@ -198,7 +198,7 @@ def test_the_overview_marks_what_is_slower_than_promised() -> None:
     desk = desk_of(Wave().ticks(60))
     assert not any("▲" in line for line in painted(desk, 120, 40) if "TTFT" in line)
     desk.slo = PROMISED
-    (line,) = [line for line in painted(desk, 120, 40) if "TTFT" in line]
+    (line,) = [line for line in painted(desk, 120, 40) if "TTFT  " in line]
     assert "s ▲" in line
     several = desk_of(Wave(engines=3).ticks(60))
     several.slo = PROMISED

@@ -300,3 +300,32 @@ def test_every_screen_of_the_table_can_be_loaded() -> None:
 
     for one in SCREENS:
         assert issubclass(one.load(), Dashboard)
+
+
+def test_processes_that_do_not_fit_are_scrolled_to_and_another_gpu_begins_at_its_first() -> None:
+    tick = Wave(gpus=2).tick(30)
+    many = tuple(GpuProcess(100 + n, f"worker-{n}", "root", (40.0 - n) * 2**30, f"serve --rank {n}") for n in range(30))
+    seen = replace(tick, interval=replace(tick.interval, gpu_processes={uuid(0): many, uuid(1): many[:2]}))
+
+    def shown(*moves: tuple[str, int]) -> str:
+        def prepare(screen: Dashboard) -> None:
+            assert isinstance(screen, GpusScreen)
+            for name, by in moves:
+                getattr(screen.choice, name)(seen, by)
+
+        return "\n".join(painted_screen(GpusScreen, desk_of([seen]), 120, 40, prepare=prepare))
+
+    first = shown()
+    assert "serve --rank 0" in first
+    assert "1–" in first
+    assert " of 30 on GPU 0" in first
+    further = shown(("scroll", 5))
+    assert "serve --rank 0 " not in further
+    assert "serve --rank 5" in further
+    last = shown(("scroll", 500))
+    assert "serve --rank 29" in last
+    assert "–30 of 30" in last
+    assert shown(("scroll", 500), ("scroll", -500)) == first
+    other = shown(("scroll", 5), ("move", 1))
+    assert "serve --rank 0" in other
+    assert "2 on GPU 1" in other

@@ -115,4 +115,4 @@ def test_a_measured_zero_has_a_baseline_and_a_missing_value_has_none() -> None:
 
 
 def test_two_rows_have_twice_the_levels() -> None:
-    assert text(spark([0.25, 0.75, 1.0], 1.0, COLOR, [False] * 3, None, rows=2)) == [" ▄█", "▄██"]
+    assert text(spark([0.25, 0.75, 1.0], 1.0, COLOR, [False] * 3, None, rows=2)) == [" ▃▇", "▄██"]

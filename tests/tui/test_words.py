@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
 
 from collectors.model import HOST, Bottleneck, BottleneckName, Gap, Label, Phase, PhaseLabel, Tick
+from collectors.slo import Objective, Slo, SloBook
 from collectors.sources import SourceStatus
 from dashboard.arrange import arrange
 from dashboard.frames import Facts
 from dashboard.scene import Scene
-from dashboard.words import missing_reason, no_gpu_reason, odd_gpus, verdict
+from dashboard.troubles import is_anything_odd, troubles
+from dashboard.words import missing_reason, no_gpu_reason, odd_gpus, says_fine, verdict
 
-from .support import desk_of
+from .support import desk_of, painted
 from .wave import Wave, uuid
 
 
@@ -163,3 +166,50 @@ def test_what_is_missing_is_told_before_that_nothing_was_found() -> None:
     assert missing_reason(desk.scene(arrange(80, 24, Facts()))) == "http://127.0.0.1:8000/metrics: connection refused"
     desk = desk_of(Wave(gpus=0, engines=0).ticks(1))
     assert missing_reason(desk.scene(arrange(80, 24, Facts()))) == "no serving engine was found on this host"
+
+
+def test_nothing_is_said_to_be_fine_beside_what_is_odd() -> None:
+    why = "DRAM 30 % of peak · nothing is wrong: no request waits"
+    bound = label("decode", "memory-bandwidth", why=why)
+    assert verdict(bound, None).evidence == why
+    assert verdict(bound, None, is_odd=True).evidence == "DRAM 30 % of peak · no request waits"
+    easy = label("decode", "demand", why="GPU busy 20 % · nothing is wrong: no request waits")
+    said = verdict(easy, None, is_odd=True)
+    assert f"{said.phase}{said.joint}{said.limit}" == "Decode-dominated; demand is the limit"
+    assert said.evidence == "GPU busy 20 % · no request waits"
+    assert says_fine(easy)
+    assert says_fine(bound)
+    assert not says_fine(label("decode", "memory-bandwidth", why="DRAM 30 % of peak"))
+
+
+def test_what_is_promised_and_broken_and_who_is_silent_is_told_beside_the_verdict() -> None:
+    book = SloBook(Slo(ttft=Objective(9.0, 0.99), tpot=Objective(0.001, 0.99)))
+    desk = desk_of(Wave(gpus=0, engines=2).ticks(40))
+    desk.slo = book
+    scene = desk.scene(arrange(120, 40, Facts(engines=2)))
+    told = troubles(scene)
+    assert len(told) == 1
+    assert re.fullmatch(r"TPOT p99 [\d.]+ m?s, promised 1\.0 ms \(:800\d, :800\d\)", told[0])
+    assert is_anything_odd(scene)
+    said = "\n".join(painted(desk, 120, 40))
+    assert f"▲ {told[0]}" in said
+
+
+def test_an_engine_that_does_not_answer_is_named_and_then_not_everything_is_well() -> None:
+    def silent(tick: Tick) -> Tick:
+        engines = {key: replace(engine, state="down") for key, engine in tick.interval.engines.items()}
+        return replace(tick, interval=replace(tick.interval, engines=engines))
+
+    scene = desk_of(silent(tick) for tick in Wave(gpus=0, engines=1).ticks(4)).scene(arrange(120, 40, Facts(engines=1)))
+    assert troubles(scene) == ["vLLM :8000 is down"]
+
+
+@pytest.mark.parametrize("wave", [EVEN, replace(EVEN, lost_gpu=2)], ids=["all there", "one lost"])
+def test_nothing_is_wrong_is_not_said_beside_a_lost_gpu(wave: Wave) -> None:
+    def easy(tick: Tick) -> Tick:
+        calm = replace(tick.labels[HOST], bottleneck=Bottleneck("demand", "demand", why="GPU busy 20 %"))
+        return replace(tick, labels={**tick.labels, HOST: calm}, settled=())
+
+    text = "\n".join(painted(desk_of(easy(tick) for tick in wave.ticks(8)), 120, 40))
+    assert ("nothing is wrong" in text) == (wave.lost_gpu is None)
+    assert "demand is the limit" in text
