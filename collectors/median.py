@@ -1,4 +1,4 @@
-"""The median as `statistics.median` has it, without loading decimals, fractions and random numbers for it."""
+"""Mean and median, without the decimals, fractions and random numbers that `statistics` loads for them."""
 
 from __future__ import annotations
 
@@ -12,3 +12,9 @@ def median(values: Iterable[float]) -> float:
         raise ValueError("no median of nothing")
     half = len(ordered) // 2
     return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+def mean_of_known(values: Iterable[float | None]) -> float | None:
+    """The mean of the values that are not missing; None when all are."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

@@ -34,6 +34,7 @@ from collectors.clock import NANO
 from collectors.fleet.queries import FIGURE, Target
 from collectors.fleet.tables import natural, node_name
 from collectors.promql import IN_FLIGHT, Matrix, PromClient, PromProblem
+from collectors.promql_matcher import matcher
 
 _BLOCKS, _LEAST_BLOCKS = 360, 24
 _MINUTE = 60.0
@@ -256,12 +257,8 @@ def steps_of(length: float, scrape: float, nodes: int) -> tuple[float, int]:
 
 def _one(target: Target, key: Sequence[str]) -> Target:
     """The series of one node alone."""
-    matchers = [f'{label}="{_escaped(value)}"' for label, value in zip(target.node, key, strict=True)]
+    matchers = [matcher(label, value) for label, value in zip(target.node, key, strict=True)]
     return replace(target, match=", ".join([target.match, *matchers]))
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 def _unknown(name: str, names: Iterable[str]) -> str:

@@ -27,6 +27,7 @@ from collectors.fleet.model import PHASES, USUAL_QUANTILE, Node, Shares, Snapsho
 from collectors.fleet.moments import WANTED, Moment, Place, place_of, tick_of
 from collectors.fleet.tables import natural
 from collectors.histogram import Histogram, merge
+from collectors.median import mean_of_known
 from collectors.model import HOST, Event, Tick, gpu_entity
 from collectors.phase.rules import phase_seconds
 from collectors.promql import PromProblem
@@ -327,9 +328,9 @@ def node_of(
         name=name, health=health_of(1.0, settled_age, lost, down), labels=labels, settled_age=settled_age,
         phases=_mean_shares(seconds), bottlenecks=host.bottleneck.shares,
         gpus=len(gpus) or None, gpus_lost=lost, engines_down=down,
-        sm=_mean(gpu.sm_active_ratio for gpu in gpus),
-        dram=_mean(gpu.dram_active_ratio for gpu in gpus), watts=_sum(gpu.power_watts for gpu in gpus),
-        clock=_mean(clocks),
+        sm=mean_of_known(gpu.sm_active_ratio for gpu in gpus),
+        dram=mean_of_known(gpu.dram_active_ratio for gpu in gpus), watts=_sum(gpu.power_watts for gpu in gpus),
+        clock=mean_of_known(clocks),
         prompt_rate=_rate(engines, "prompt_tokens_computed"), generated_rate=_rate(engines, "generation_tokens"),
         running=_sum(engine.requests_running for engine in engines),
         waiting=_sum(engine.requests_waiting for engine in engines),
@@ -344,11 +345,6 @@ def node_of(
 def _mean_shares(seconds: Sequence[Mapping[str, float]]) -> Shares:
     means = [sum(one[phase] for one in seconds) / len(seconds) for phase in PHASES]
     return (means[0], means[1], means[2], means[3], means[4])
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
 
 
 def _sum(values: Iterable[float | None]) -> float | None:

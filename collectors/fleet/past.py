@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, tzinfo
 
 from collectors.clock import NANO
 from collectors.fleet.happenings import Happenings
-from collectors.fleet.moments import SELECTOR, Moment, Place, place_of, tick_of
+from collectors.fleet.moments import SELECTOR, Moment, Place, is_same_page, place_of, tick_of
 from collectors.fleet.queries import Target
 from collectors.model import HOST, Event, Tick
 from collectors.promql import Labels, PromClient, PromProblem
+from collectors.promql_matcher import matcher
 from collectors.slo import SloBook
 from collectors.strip import StripColumn
 
@@ -58,7 +59,7 @@ class NodePast:
         `book` are the objectives whose breach is an event.
         """
         self._client = client
-        matchers = [f'{label}="{_escaped(value)}"' for label, value in zip(target.node, key, strict=True)]
+        matchers = [matcher(label, value) for label, value in zip(target.node, key, strict=True)]
         self._match = ", ".join([target.match, *matchers])
         self._step = max(1, round(step))
         self._book = book
@@ -211,22 +212,29 @@ class NodePast:
             place = place_of(labels.get("__name__", ""), labels)
             if place is not None:
                 _spread(place, labels, points, step, moments)
-        happenings = Happenings(self._book)
-        known: dict[int, Tick] = {}
-        for sequence in range(first - _EARLIER, last + 1):
-            before, now = moments.get(sequence), moments.get(sequence + 1)
-            if before and now:
-                tick = tick_of(
-                    before, now, sequence=sequence, start=sequence * step * NANO, end=(sequence + 1) * step * NANO,
-                    seconds=float(step), name=self.host_name,
-                )  # fmt: skip
-                events = happenings.push(tick)
-                if sequence >= first:
-                    known[sequence] = replace(tick, events=events)
-        self._chunks[chunk] = known
+        known = self._chunks[chunk] = dict(self._made(moments, first, last))
         while len(self._chunks) > _KEPT_CHUNKS:
             self._chunks.popitem(last=False)
         return known
+
+    def _made(self, moments: Mapping[int, Moment], first: int, last: int) -> Iterator[tuple[int, Tick]]:
+        """The intervals of a stretch by their number. One in which no page came is part of the next one."""
+        step, happenings = self._step, Happenings(self._book)
+        base: tuple[int, Moment] | None = None
+        for edge in range(first - _EARLIER, last + 2):
+            now = moments.get(edge)
+            if now and base is not None:
+                begins, before = base
+                if is_same_page(before, now):
+                    continue
+                tick = tick_of(
+                    before, now, sequence=edge - 1, start=begins * step * NANO, end=edge * step * NANO,
+                    seconds=float((edge - begins) * step), name=self.host_name,
+                )  # fmt: skip
+                events = happenings.push(tick)
+                if edge > first:
+                    yield edge - 1, replace(tick, events=events)
+            base = (edge, now) if now else None
 
     def _nearest(self, sequence: int, direction: int) -> Tick | None:
         for _ in range(_FAR * _CHUNK):
@@ -273,7 +281,3 @@ def _spread(
 ) -> None:
     for moment, value in points:
         moments.setdefault(round(moment / step), Moment()).put(place, labels, value)
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

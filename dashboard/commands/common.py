@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from dashboard.config import ConfigError, Loaded
 
 
+MOMENTS = '"10m ago", 03:12, 2026-05-01T03:12 or seconds since 1970'
+"""What a moment may be given as, in the words of a help text."""
+
+
 class CommandFailed(Exception):
     """The command could not do its work. The message says what, where and what to do."""
 

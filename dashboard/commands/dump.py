@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from dashboard.commands.common import CommandFailed, UsageError, moment, narrate
+from dashboard.commands.common import MOMENTS, CommandFailed, UsageError, moment, narrate
 
 if TYPE_CHECKING:
     from collectors.model import Tick
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 FORMATS = ("jsonl", "csv", "openmetrics", "parquet", "recording")
 _OF_TABLES = ("csv", "parquet")
 _TO_FILES = ("parquet", "recording")
-_MOMENT = '"10m ago", 03:12, 2026-05-01T03:12 or seconds since 1970'
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "recording: a stretch as a recording of its own",
     )
     parser.add_argument("--table", metavar="NAME", help="with csv and parquet: host, gpu, engine, label, event or gap")
-    parser.add_argument("--from", dest="start", metavar="T", help=f"first moment: {_MOMENT}")
+    parser.add_argument("--from", dest="start", metavar="T", help=f"first moment: {MOMENTS}")
     parser.add_argument("--to", dest="end", metavar="T", help="moment to stop before")
     parser.add_argument("--every", metavar="15s", help="with openmetrics: at most one sample per so much time")
     parser.add_argument(

@@ -11,7 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dashboard.commands.common import CommandFailed, UsageError, config_argument, configuration, moment, narrate
+from dashboard.commands.common import (
+    MOMENTS,
+    CommandFailed,
+    UsageError,
+    config_argument,
+    configuration,
+    moment,
+    narrate,
+)
 from dashboard.commands.prometheus import prometheus_arguments, span_of, study_of
 
 if TYPE_CHECKING:
@@ -21,7 +29,6 @@ if TYPE_CHECKING:
     from dashboard.config import Config, Fleet
 
 FORMATS = ("text", "json", "html")
-_MOMENT = '"10m ago", 03:12, 2026-05-01T03:12 or seconds since 1970'
 WIDTH = 100
 
 
@@ -33,7 +40,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--node", metavar="NAME", help="there, one node as `phasetop fleet` names it; else all of them")
     parser.add_argument("--format", choices=FORMATS, default="text", help="html: one page that needs no network")
     parser.add_argument(
-        "--from", dest="start", metavar="T", help=f"first moment: {_MOMENT}; an hour before the last of a Prometheus"
+        "--from", dest="start", metavar="T", help=f"first moment: {MOMENTS}; an hour before the last of a Prometheus"
     )
     parser.add_argument("--to", dest="end", metavar="T", help="moment to stop before; now of a Prometheus")
     parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="write there instead of to standard output")
