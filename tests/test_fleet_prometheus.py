@@ -343,6 +343,35 @@ def test_a_nodes_past_is_intervals_made_of_differences() -> None:
         past.close()
 
 
+def test_a_scrape_that_failed_or_is_not_told_yet_makes_no_interval_of_nothing() -> None:
+    """The server goes on telling the page of 900 s at 930 s, and that of 1170 s, the last one, at 1200 s."""
+
+    def held(asked: Asked) -> Answer:
+        seen = {930.0: 900.0, 1200.0: 1170.0}
+        told = [(t, seen.get(t, t)) for t in _steps(asked) if t <= 1200]
+        engine = {"endpoint": "http://e/metrics", "engine": "vllm", "engine_index": "0"}
+        return matrix(
+            [
+                (
+                    {"__name__": "phasetop_host_phase_seconds_total", "phase": "decode"},
+                    [(t, 0.9 * of) for t, of in told],
+                ),
+                ({"__name__": "phasetop_engine_generation_tokens_total", **engine}, [(t, 10.0 * of) for t, of in told]),
+            ]
+        )
+
+    with prom_server(held) as server:
+        past = node_past(server, wall=1212.0)
+        past._is_start_known = True
+        known = list(past.ticks(840 * 10**9, 1200 * 10**9))
+        past.close()
+    spans = [(tick.interval.start // 10**9, tick.interval.duration) for tick in known]
+    assert spans == [(840, 30.0), (870, 30.0), (900, 60.0), *((start, 30.0) for start in range(960, 1170, 30))]
+    engines = [engine for tick in known for engine in tick.interval.engines.values()]
+    rates = {engine.generation_tokens / engine.window_seconds for engine in engines}  # type: ignore[operator]
+    assert rates == {10.0}
+
+
 def _eventful_page(asked: Asked) -> Answer:
     """A GPU is lost at 600 s and back at 660; XID 79 comes twice at 690; an engine is down from 750 to 780."""
     gpu = {"gpu": "0", "uuid": "GPU-a", "name": "H100"}

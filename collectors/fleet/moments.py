@@ -8,7 +8,7 @@ error, since the page tells none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -178,12 +178,19 @@ def _report(values: dict[str, Any], code: str, value: float, earlier: float | No
         values["xid_codes"] = ",".join([*told, *[code] * min(round(times), _MOST_XIDS)])
 
 
+def _machine_seconds(moment: Moment) -> Iterator[tuple[Place, float]]:
+    """The machine's own time, which every exporter counts from its first page on and which never stands still."""
+    return ((place, value) for place, value in moment.numbers.items() if place[:2] == ("phase", ("host",)))
+
+
 def _began_anew(before: Moment, now: Moment) -> bool:
-    """Whether the machine's own time, which every exporter counts from its first page on, was counted anew."""
-    return any(
-        place[0] == "phase" and place[1] == ("host",) and value < before.numbers.get(place, 0.0)
-        for place, value in now.numbers.items()
-    )
+    return any(value < before.numbers.get(place, 0.0) for place, value in _machine_seconds(now))
+
+
+def is_same_page(before: Moment, now: Moment) -> bool:
+    """Whether nothing was scraped between two moments: a server tells the last page for a while yet."""
+    counted = dict(_machine_seconds(now))
+    return bool(counted) and counted == dict(_machine_seconds(before))
 
 
 def _amount(before: Moment, now: Moment, place: Place) -> float | None:
