@@ -21,7 +21,7 @@ from collectors.replay import Recording
 from collectors.store import NoWriteAheadLog, file_sizes, is_being_written, recording_files, use_write_ahead_log
 from collectors.store_read import FileReader
 from exporters.recorder import AlreadyRecording, Recorder
-from tests.patience import until
+from tests.patience import PATIENCE, until
 from tests.recording_support import (
     SECOND,
     START,
@@ -262,7 +262,7 @@ def test_a_disk_that_takes_no_more_pauses_recording_which_loses_nothing_and_goes
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=2 * PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -340,7 +340,7 @@ def test_put_does_not_wait_for_the_disk(tmp_path: Path, started: Callable[..., R
 
     with held(tmp_path / files(tmp_path)[0]):
         threading.Thread(target=hand_over).start()
-        assert done.wait(4.0), "the sampler was kept waiting"
+        assert done.wait(PATIENCE), "the sampler was kept waiting for each of them"
 
 
 def test_the_labeller_is_asked_for_its_state_once_a_minute_on_the_thread_that_puts(

@@ -6,7 +6,6 @@ import gzip
 import os
 import socket
 import threading
-import time
 
 import httpx
 import pytest
@@ -16,7 +15,8 @@ from hypothesis import strategies as st
 from exporters.exposition import OPENMETRICS_TYPE, TEXT_TYPE
 from exporters.request import RequestError, accepts_gzip, names_loopback, parse_head, wants_openmetrics
 from exporters.server import MetricsServer, ServerError, ServerOptions
-from tests.server_support import PAGE, Client, get, serving
+from tests.patience import until
+from tests.server_support import PAGE, Client, Served, get, serving
 
 PROMETHEUS_2 = (
     "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
@@ -233,9 +233,26 @@ def test_further_host_names_can_be_allowed():
         assert get(served, host="other.internal").status == 403
 
 
+def is_served(served: Served) -> bool:
+    """Whether somebody who is quick enough gets the page."""
+    try:
+        return get(served).status == 200
+    except ConnectionError:
+        return False
+
+
+def is_cut_off(client: Client) -> bool:
+    """Whether the server has ended a connection from which nothing is read."""
+    try:
+        client.send(b"\r\n")
+    except ConnectionError:
+        return True
+    return False
+
+
 def test_a_silent_client_is_sent_away_and_holds_up_nobody():
     with serving(request_seconds=0.5) as served, Client(served.address) as silent:
-        assert get(served).status == 200
+        until(lambda: is_served(served), "an answer to somebody else")
         assert silent.is_ended()
 
 
@@ -254,7 +271,7 @@ def test_a_client_that_dribbles_its_request_is_told_and_sent_away():
         dribbler = threading.Thread(target=dribble)
         dribbler.start()
         try:
-            assert get(served).status == 200
+            until(lambda: is_served(served), "an answer to somebody else")
             assert slow.answer().status == 408
         finally:
             stop.set()
@@ -272,7 +289,7 @@ def test_a_client_that_does_not_read_its_answer_is_cut_off():
     with serving(page=lambda *_: large, write_seconds=0.5) as served, Client(served.address) as client:
         client.send(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert get(served, "/-/healthy").status == 200
-        time.sleep(2.0)
+        until(lambda: is_cut_off(client), "the end of the connection")
         with pytest.raises(ConnectionError):
             client.answer()
 
@@ -386,4 +403,4 @@ def test_no_descriptor_is_left_behind():
         with serving(max_connections=2) as served:
             for _ in range(4):
                 get(served)
-    assert len(os.listdir("/proc/self/fd")) <= before + 1  # noqa: PTH208
+    until(lambda: len(os.listdir("/proc/self/fd")) <= before + 1, "the end of its descriptors")  # noqa: PTH208

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from textual.app import App
+from textual.pilot import Pilot
 
 from collectors.model import Tick
 from collectors.sources import SourceStatus
-from dashboard.app import PhasetopApp
 from dashboard.desk import Desk
 from dashboard.palette import ColorMode, palette
 from dashboard.screens.base import Dashboard
@@ -15,6 +19,7 @@ from dashboard.screens.table import entry
 from dashboard.state import Deliver, Delivery, Feed
 from dashboard.widgets.axis import axis_columns
 from dashboard.widgets.panel import Panel
+from tests.patience import PATIENCE
 
 KEYS = (("space", "pause"), ("?", "help"), ("q", "quit"))
 
@@ -89,7 +94,26 @@ def painted_screen(
     return ["".join(row[x] for x in sorted(row)) for row in grid]
 
 
-def text_of(app: PhasetopApp) -> list[str]:
+async def shows(app: App[Any], pilot: Pilot[Any], *words: str) -> list[str]:
+    """What the panels show once all these words stand there, however long other threads take."""
+
+    def are_there() -> bool:
+        lines = text_of(app)
+        return all(any(word in line for line in lines) for word in words)
+
+    await comes(pilot, are_there, lambda: f"{words} on the screen:\n" + "\n".join(text_of(app)))
+    return text_of(app)
+
+
+async def comes(pilot: Pilot[Any], condition: Callable[[], object], what: Callable[[], object]) -> None:
+    """Lets the app go on until it is so; `what` says what never came."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"never came: {what()}"
+        await pilot.pause(0.02)
+
+
+def text_of(app: App[Any]) -> list[str]:
     """What the panels of the running app show, line by line."""
     height = app.size.height
     rows: list[dict[int, str]] = [{} for _ in range(height)]

@@ -18,9 +18,10 @@ from dashboard.app import PhasetopApp
 from dashboard.replay_feed import ReplayFeed
 from dashboard.screens.keys import ALWAYS, LIVE, REPLAY
 from dashboard.widgets.panel import Panel
+from tests.patience import until
 
 from .recorded import FakeRecording
-from .support import FakeFeed, text_of
+from .support import FakeFeed, comes, shows, text_of
 from .wave import SECOND, START, Wave
 
 WAVE = Wave(gpus=2, engines=1)
@@ -178,7 +179,7 @@ async def test_q_quits_at_once_from_everywhere(before: tuple[str, ...]) -> None:
         await run.press(*before)
         await run.pilot.press("q")
         assert run.app._exit
-    assert run.feed.is_stopped
+    until(lambda: run.feed.is_stopped, "the end of the feed")
     assert run.app.return_code == 0
 
 
@@ -260,14 +261,8 @@ async def test_the_clock_moves_without_data_and_says_that_none_comes() -> None:
 async def replaying(size: tuple[int, int] = (120, 40)) -> AsyncIterator[tuple[PhasetopApp, Pilot[None]]]:
     app = PhasetopApp(ReplayFeed(FakeRecording(TICKS)))
     async with app.run_test(size=size) as pilot:
-        await settled(pilot)
+        await shows(app, pilot, "Verdict", "12:05:00 UTC", "╱")
         yield app, pilot
-
-
-async def settled(pilot: Pilot[None]) -> None:
-    """Until the feed's thread has done what it was asked for."""
-    for _ in range(8):
-        await pilot.pause(0.03)
 
 
 async def test_a_recording_is_looked_at_on_the_same_screen() -> None:
@@ -288,21 +283,20 @@ async def test_a_recording_is_looked_at_on_the_same_screen() -> None:
 async def test_replay_obeys_its_keys() -> None:
     async with replaying() as (app, pilot):
 
-        async def press(*keys: str) -> str:
+        async def leads_to(words: str, *keys: str) -> None:
             await pilot.press(*keys)
-            await settled(pilot)
-            return text_of(app)[0]
+            await comes(pilot, lambda: words in text_of(app)[0], lambda: f"{words}: {text_of(app)[0]}")
 
-        assert "12:04:58" in await press("left", "left")
-        assert "12:03:58" in await press("shift+left")
-        assert "12:03:27" in await press("left_curly_bracket")
-        assert "12:02:21" in await press("left_curly_bracket")
-        assert "2×" in await press("greater_than_sign")
-        assert "1×" in await press("less_than_sign")
-        assert "12:01:00" in await press("g", *"12:00:59", "enter")
-        assert "12:05:00" in await press("e")
-        assert "following" in text_of(app)[0]
-        assert "▶ replay" in await press("space")
+        await leads_to("12:04:58", "left", "left")
+        await leads_to("12:03:58", "shift+left")
+        await leads_to("12:03:27", "left_curly_bracket")
+        await leads_to("12:02:21", "left_curly_bracket")
+        await leads_to(" 2×", "greater_than_sign")
+        await leads_to(" 1×", "less_than_sign")
+        await leads_to("12:01:00", "g", *"12:00:59", "enter")
+        await leads_to("12:05:00", "e")
+        await leads_to("following")
+        await leads_to("▶ replay", "space")
 
 
 def test_the_dashboard_does_not_load_what_only_measuring_needs() -> None:

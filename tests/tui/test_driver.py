@@ -18,6 +18,7 @@ from textual.events import Key
 from textual.message import Message
 
 from dashboard.driver import WaitingDriver, waiting
+from tests.patience import PATIENCE
 
 
 class _Listening(WaitingDriver):
@@ -57,9 +58,9 @@ async def _typed(terminal: tuple[int, int], *pieces: bytes) -> list[str]:
     for piece in pieces:
         driver.arrived.clear()
         os.write(outer, piece)
-        assert await asyncio.to_thread(driver.arrived.wait, 5.0)
+        assert await asyncio.to_thread(driver.arrived.wait, PATIENCE)
     driver.exit_event.set()
-    await asyncio.to_thread(thread.join, 5.0)
+    await asyncio.to_thread(thread.join, PATIENCE)
     assert not thread.is_alive()
     return driver.keys
 
@@ -79,7 +80,7 @@ async def test_the_thread_ends_at_once_when_no_key_comes_and_can_begin_again(ter
         thread = threading.Thread(target=driver.run_input_thread, daemon=True)
         thread.start()
         driver.exit_event.set()
-        await asyncio.to_thread(thread.join, 5.0)
+        await asyncio.to_thread(thread.join, PATIENCE)
         assert not thread.is_alive()
         driver.exit_event.clear()
     assert driver.keys == []

@@ -19,8 +19,8 @@ from dashboard.take_away import interval_json, picture_name, save_text
 from dashboard.widgets.panel import Panel
 
 from .goldens import Golden, check
-from .support import FakeFeed, desk_of, painted_screen, text_of
-from .test_app import TICKS, replaying, running, settled
+from .support import FakeFeed, comes, desk_of, painted_screen, shows, text_of
+from .test_app import TICKS, replaying, running
 from .wave import SECOND, START, Wave
 
 WAVE = Wave()
@@ -84,11 +84,9 @@ async def test_brackets_jump_to_the_change_of_the_dominant_phase() -> None:
 async def test_the_events_of_a_recording_are_listed_and_jumped_to() -> None:
     async with replaying() as (app, pilot):
         await pilot.press("v")
-        await settled(pilot)
-        assert any("power cap 38 s" in line for line in text_of(app))
+        await shows(app, pilot, "power cap 38 s")
         await pilot.press("down", "enter")
-        await settled(pilot)
-        assert "12:02:20" in text_of(app)[0]
+        await comes(pilot, lambda: "12:02:20" in text_of(app)[0], lambda: text_of(app)[0])
 
 
 async def test_one_panel_alone_then_the_next_then_all() -> None:
@@ -164,16 +162,12 @@ async def test_a_note_is_written_at_the_moment_looked_at_and_shows_among_the_eve
         feed.give(*TICKS[:60])
         await pilot.pause()
         await pilot.press("N", *"quiet", "space", *"deploy", "enter")
-        for _ in range(20):
-            await pilot.pause(0.02)
-            if written and app.desk.history.events:
-                break
+        await shows(app, pilot, "noted: quiet deploy")
         assert written == [("quiet deploy", START + 60 * SECOND - 1)]
-        await pilot.pause()
-        assert "noted: quiet deploy" in text_of(app)[-1]
         await pilot.press("v")
-        await pilot.pause()
-        assert any("quiet deploy" in line and "note" in line for line in text_of(app))
+        await comes(
+            pilot, lambda: any("quiet deploy" in line and "note" in line for line in text_of(app)), lambda: text_of(app)
+        )
 
 
 async def test_a_note_that_cannot_be_written_is_told() -> None:
@@ -187,11 +181,7 @@ async def test_a_note_that_cannot_be_written_is_told() -> None:
         feed.give(*TICKS[:60])
         await pilot.pause()
         await pilot.press("N", *"hi", "enter")
-        for _ in range(20):
-            await pilot.pause(0.02)
-            if "not noted" in text_of(app)[-1]:
-                break
-        assert "not noted: the disk is full" in text_of(app)[-1]
+        await shows(app, pilot, "not noted: the disk is full")
 
 
 @pytest.mark.parametrize("look", [{}, {"ascii": True}, {"colors": "mono"}])

@@ -22,12 +22,10 @@ from dashboard.screens.table import FLEET
 from dashboard.state import Deliver
 from dashboard.ways import Ways
 from dashboard.widgets.axis import axis_columns
-from tests.tui.support import KEYS, desk_of, text_of
+from tests.tui.support import KEYS, comes, desk_of, shows
 from tests.tui.wave import Wave
 
 NOW = 1_800_000_000.0
-_PATIENCE = 3000
-"""Times 20 ms."""
 STEP = 30.0
 
 
@@ -242,30 +240,20 @@ def app_of(source: StillSource, opened: list[tuple[str, float | None]], ways: Wa
     return FleetApp(make_watch, FleetBoard(where="http://prometheus"), open_node, colors="truecolor", ways=ways)
 
 
-async def seen(app: FleetApp, pilot: object, words: str) -> list[str]:
-    """The screen, once those words are on it."""
-    for _ in range(_PATIENCE):
-        lines = text_of(app)
-        if any(words in line for line in lines):
-            return lines
-        await pilot.pause(0.02)  # type: ignore[attr-defined]
-    raise AssertionError(f"{words!r} is not on the screen:\n" + "\n".join(text_of(app)))
-
-
 async def test_enter_opens_the_selected_node_and_6_comes_back() -> None:
     opened: list[tuple[str, float | None]] = []
     app = app_of(StillSource(nodes()), opened)
     async with app.run_test(size=(120, 40)) as pilot:
-        await seen(app, pilot, "node-11")
+        await shows(app, pilot, "node-11")
         await pilot.press("down", "down", "enter")
-        await seen(app, pilot, "Verdict")
+        await shows(app, pilot, "Verdict")
         assert opened == [("node-2", None)]
         await pilot.press("2")
-        await seen(app, pilot, "Processes")
+        await shows(app, pilot, "Processes")
         await pilot.press("6")
-        await seen(app, pilot, "what stands out")
+        await shows(app, pilot, "what stands out")
         await pilot.press("3")
-        await seen(app, pilot, "Engine")
+        await shows(app, pilot, "Engine")
         assert [name for name, _ in opened] == ["node-2", "node-2"]
 
 
@@ -273,37 +261,33 @@ async def test_keys_sort_group_search_and_look_back() -> None:
     source = StillSource(nodes())
     app = app_of(source, [])
     async with app.run_test(size=(120, 40)) as pilot:
-        await seen(app, pilot, "node-11")
+        await shows(app, pilot, "node-11")
         await pilot.press("s", "s", "b")
-        lines = await seen(app, pilot, "grouped by model")
+        lines = await shows(app, pilot, "grouped by model")
         assert any("by prefill" in line for line in lines)
         await pilot.press("slash", "q", "w", "e", "n", "enter")
-        await seen(app, pilot, "with qwen")
-        await seen(app, pilot, "TPOT p95")
+        await shows(app, pilot, "with qwen")
+        await shows(app, pilot, "TPOT p95")
         await pilot.press("t")
-        await seen(app, pilot, "TPOT p99")
+        await shows(app, pilot, "TPOT p99")
         await pilot.press("h")
-        await seen(app, pilot, "nodes by time")
+        await shows(app, pilot, "nodes by time")
         await pilot.press("left")
-        for _ in range(_PATIENCE):
-            if source.looked[-1] is not None:
-                break
-            await pilot.pause(0.02)
-        assert source.looked[-1] is not None
+        await comes(pilot, lambda: source.looked[-1] is not None, lambda: "a look at the past")
         await pilot.press("escape")
-        await seen(app, pilot, "live")
+        await shows(app, pilot, "live")
 
 
 async def test_a_server_that_goes_away_is_told_and_comes_back() -> None:
     source = StillSource(nodes())
     app = app_of(source, [])
     async with app.run_test(size=(120, 40)) as pilot:
-        await seen(app, pilot, "node-11")
+        await shows(app, pilot, "node-11")
         source.problem = "connection refused"
-        lines = await seen(app, pilot, "connection refused")
+        lines = await shows(app, pilot, "connection refused")
         assert any("node-11" in line for line in lines)
         source.problem = None
-        await seen(app, pilot, "● live")
+        await shows(app, pilot, "● live")
 
 
 async def test_the_fleets_keys_can_be_others_and_the_help_tells_them() -> None:
@@ -311,21 +295,23 @@ async def test_the_fleets_keys_can_be_others_and_the_help_tells_them() -> None:
     assert problems(keys) == []
     app = app_of(StillSource(nodes()), [], ways=Ways(keys=keys))
     async with app.run_test(size=(120, 40)) as pilot:
-        await seen(app, pilot, "node-11")
+        await shows(app, pilot, "node-11")
         await pilot.press("x")
-        await seen(app, pilot, "by health")
+        await shows(app, pilot, "by health")
         await pilot.press("s")
         await pilot.press("question_mark")
-        lines = await seen(app, pilot, "sort by the next figure")
+        lines = await shows(app, pilot, "sort by the next figure")
         assert any(line.strip(" │").startswith("x ") and "sort by the next figure" in line for line in lines)
         await pilot.press("escape", "m")
-        await seen(app, pilot, "nodes by time")
+        await shows(app, pilot, "nodes by time")
         await pilot.press("enter")
-        await seen(app, pilot, "z goes back to the fleet")
+        await shows(app, pilot, "z goes back to the fleet")
         await pilot.press("question_mark")
-        assert any("back to the fleet" in line and "z " in line for line in await seen(app, pilot, "back to the fleet"))
+        assert any(
+            "back to the fleet" in line and "z " in line for line in await shows(app, pilot, "back to the fleet")
+        )
         await pilot.press("escape", "6", "z")
-        await seen(app, pilot, "what stands out")
+        await shows(app, pilot, "what stands out")
 
 
 def test_a_key_of_the_fleet_that_is_taken_is_told() -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +10,10 @@ from dashboard.palette import palette
 from dashboard.past import NothingEarlier, Past, find_past
 from dashboard.replay_feed import ReplayFeed
 from exporters.recorder import Recorder
+from tests import patience
 
 from .recorded import FakeRecording
-from .support import FakeFeed, painted, text_of
+from .support import FakeFeed, painted, shows, text_of
 from .wave import SECOND, START, Wave
 
 WAVE = Wave(gpus=1, engines=1)
@@ -24,11 +24,11 @@ LIVE_FROM = 300
 
 
 def until(desk: Desk, is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not is_so():
-        assert time.monotonic() < deadline, f"it never came: at {desk.tick() and shown(desk)}"
-        time.sleep(0.002)
+    def received() -> bool:
         desk.receive()
+        return is_so()
+
+    patience.until(received, lambda: f"at {desk.tick() and shown(desk)}")
 
 
 def desk_beside(recording: FakeRecording | None, *, ticks: int = 50) -> Desk:
@@ -163,9 +163,7 @@ def test_a_recording_of_this_machine_that_is_being_made_is_found_and_others_are_
     try:
         for tick in ALL[:30]:
             recorder.put(labeller.push(tick.interval))
-        deadline = time.monotonic() + 20
-        while recorder.written < 30 and time.monotonic() < deadline:
-            time.sleep(0.01)
+        patience.until(lambda: recorder.written == 30)
         later = ALL[200].interval.start
         past = find_past(tmp_path / "rec", environment, "node-17")(later)
         assert past.start == START
@@ -196,9 +194,7 @@ async def test_keys_and_screen_are_those_of_a_replay_until_escape() -> None:
         feed.give(*ALL[LIVE_FROM:350])
         await pilot.pause()
         await pilot.press(*["shift+left"] * 2)
-        deadline = time.monotonic() + 20
-        while "history from /x" not in text_of(app)[0] and time.monotonic() < deadline:
-            await pilot.pause(0.02)
+        await shows(app, pilot, "history from /x")
         assert "replay" in text_of(app)[0]
         assert "play" in text_of(app)[-1]
         await pilot.press("escape")

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from collectors.clock import FakeClock
@@ -11,6 +9,7 @@ from dashboard.palette import palette
 from dashboard.replay_feed import SPEEDS, ReplayFeed
 from dashboard.replaying import Replaying
 from dashboard.state import Delivery
+from tests.patience import until
 
 from .recorded import FakeRecording
 from .wave import SECOND, START, Wave
@@ -326,7 +325,4 @@ def test_stopping_closes_the_recording_and_returns_at_once() -> None:
     feed = ReplayFeed(recording)
     feed.start(lambda delivery: None)
     feed.stop()
-    deadline = time.monotonic() + 5
-    while not recording.is_closed and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert recording.is_closed
+    until(lambda: recording.is_closed, "the end of the recording")
