@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,9 @@ from hypothesis import strategies as st
 from collectors.dmon import DmonError, is_dmon, rounds
 from collectors.importer import ImportFailed, import_intervals
 from collectors.readings import GpuReading
+from tests.zones import utc
+
+__all__ = ["utc"]
 
 WRITTEN = 1_790_000_000.0  # the moment the file was last written to
 MIB = 2.0**20
@@ -69,15 +70,6 @@ def saved(path: Path, text: str, *, compress: bool = False) -> Path:
     path.write_bytes(gzip.compress(text.encode()) if compress else text.encode())
     os.utime(path, (WRITTEN, WRITTEN))
     return path
-
-
-@pytest.fixture(autouse=True)
-def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
 
 
 def by_index(gpus: dict[str, GpuReading]) -> dict[int, GpuReading]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +16,9 @@ from collectors.dmon import DmonError, is_dmon
 from collectors.importer import ImportFailed, import_intervals
 from collectors.readings import GpuReading
 from collectors.smi_query import header_of, query_rounds
+from tests.zones import utc
+
+__all__ = ["utc"]
 
 MIB = 2.0**20
 QUERY = """\
@@ -28,15 +29,6 @@ timestamp, index, name, utilization.gpu [%], memory.used [MiB], memory.total [Mi
 2026/09/21 10:00:01.106, 1, NVIDIA H100 80GB HBM3, 0 %, 2 MiB, 81559 MiB, 70.00 W, 345 MHz, 31, Enabled
 """  # noqa: E501
 START = datetime(2026, 9, 21, 10, tzinfo=UTC).timestamp()
-
-
-@pytest.fixture(autouse=True)
-def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
 
 
 def saved(path: Path, text: str) -> Path:
