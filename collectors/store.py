@@ -18,7 +18,8 @@ from urllib.parse import quote
 
 from collectors.clock import NANO
 from collectors.store_older import STEPS, Steps, present
-from collectors.store_schema import APPLICATION_ID, SCHEMA_VERSION, SOURCES, ddl
+from collectors.store_schema import APPLICATION_ID, SCHEMA_VERSION, SOURCES
+from collectors.store_tables import ddl
 from collectors.text import clean
 
 LOCK_NAME = "phasetop.lock"

@@ -1,18 +1,19 @@
-"""The tables of a recording, derived from the fields of the readings.
+"""How the fields of the readings are spread over the tables of a recording, and in which units.
 
 One STRICT table per source holds its numbers as integers in scaled base units, keyed
 (sequence, entity). Texts, and numbers that stay for hours, stand once per distinct combination in a
 facts table that the rows point to. Views put names, times and base units back together for whoever
-reads the file with plain SQL. docs/recording-format.md explains all of it to outsiders.
+reads the file with plain SQL. docs/recording-format.md explains all of it to outsiders;
+`store_tables.py` and `store_views.py` are the SQL.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import get_type_hints
 
-from collectors.model import BOTTLENECK_NAMES, WHY_SEPARATOR
+from collectors.model import BOTTLENECK_NAMES
 from collectors.readings import EngineReading, FieldSpec, GpuReading, HostReading, Reading, field_specs
 
 APPLICATION_ID = 0x50485450
@@ -143,64 +144,9 @@ def unscaled(name: str, scale: int, *, whole: bool, row: str = "r") -> str:
     return f"CAST({column} AS REAL)" if scale == 1 else f"{column} / {scale}.0"
 
 
-def ddl() -> Iterator[str]:
-    """Every statement that makes an empty recording."""
-    yield from _COMMON
-    for source in SOURCES:
-        yield _facts_table(source)
-        yield _reading_table(source)
-    for source in SOURCES:
-        yield _means_table(source)
-    yield _label_table()
-    for source in SOURCES:
-        yield _reading_view(source)
-    yield _label_view()
-    yield _latencies_view()
-    yield from _VIEWS
-
-
-def _facts_table(source: Source) -> str:
-    columns = [f"  {quoted(spec.name)} TEXT -- {spec.help}" for spec in source.texts]
-    columns += [f"  {quoted(spec.name)} TEXT -- {stored_as(spec)}: {spec.help}" for spec in source.steady_lists]
-    columns += [f"  {quoted(spec.name)} INTEGER -- {stored_as(spec)}: {spec.help}" for spec in source.steady]
-    return _table(source.facts, ["  id INTEGER PRIMARY KEY", *columns])
-
-
-def _reading_table(source: Source) -> str:
-    columns = [
-        "  sequence INTEGER NOT NULL -- the interval",
-        "  entity INTEGER NOT NULL -- entity.id",
-        f"  facts INTEGER NOT NULL -- {source.facts}.id",
-        *(f"  {quoted(spec.name)} INTEGER -- {stored_as(spec)}: {spec.help}" for spec in source.numbers),
-        *(f"  {quoted(spec.name)} TEXT -- {stored_as(spec)}: {spec.help}" for spec in source.lists),
-    ]
-    for spec in source.histograms:
-        layout, counts, total = histogram_columns(spec.name)
-        columns += [
-            f"  {layout} INTEGER -- histogram_bound.layout of {spec.help}",
-            f"  {counts} TEXT -- JSON object: observations by bucket, of the buckets that have any",
-            f"  {total} INTEGER -- seconds x {HISTOGRAM_SUM_SCALE}, of all observations together",
-        ]
-    return _table(source.name, [*columns, "  PRIMARY KEY (sequence, entity)"], without_rowid=True)
-
-
 def means_table(source: str) -> str:
     """The table of a source's means by minute."""
     return f"{source}_minute"
-
-
-def _means_table(source: Source) -> str:
-    specs = {spec.name: spec for spec in (*source.numbers, *source.steady)}
-    columns = [
-        "  entity INTEGER NOT NULL -- entity.id",
-        "  start_ns INTEGER NOT NULL -- a whole UTC minute; an interval counts where it starts",
-        "  seconds REAL NOT NULL -- of the minute, with a reading of this entity",
-    ]
-    for name in ROLLED[source.name]:
-        unit = specs[name].unit.replace("_per_second", "/s")
-        per_second = "/s" if specs[name].kind == "amount" else ""
-        columns.append(f"  {quoted(name)} REAL -- {unit}{per_second}, mean over the minute: {specs[name].help}")
-    return _table(means_table(source.name), [*columns, "  PRIMARY KEY (entity, start_ns)"], without_rowid=True)
 
 
 def stored_as(spec: FieldSpec) -> str:
@@ -208,244 +154,3 @@ def stored_as(spec: FieldSpec) -> str:
     unit = spec.unit.replace("_per_second", "/s")
     scaled = unit if spec.scale == 1 else f"{unit} x {spec.scale}"
     return f"JSON array of {scaled}" if spec.kind == "list" else scaled
-
-
-def _table(name: str, lines: list[str], *, without_rowid: bool = False) -> str:
-    """CREATE TABLE whose columns keep their explanations, for whoever asks sqlite3 for `.schema`."""
-    body = []
-    for index, line in enumerate(lines):
-        column, dash, comment = line.partition(" --")
-        body.append(column + ("," if index < len(lines) - 1 else "") + dash + comment)
-    return f"CREATE TABLE {name} (\n" + "\n".join(body) + "\n) STRICT" + (", WITHOUT ROWID" if without_rowid else "")
-
-
-_COMMON = (
-    _table("meta", ["  key TEXT PRIMARY KEY", "  value TEXT NOT NULL"], without_rowid=True),
-    _table(
-        "field",
-        [
-            "  source TEXT NOT NULL -- the table the field is a column of",
-            "  name TEXT NOT NULL",
-            "  kind TEXT NOT NULL -- gauge, amount, text or histogram",
-            "  unit TEXT NOT NULL -- base unit",
-            "  scale INTEGER NOT NULL -- stored integer per base unit",
-            "  help TEXT NOT NULL",
-            "  PRIMARY KEY (source, name)",
-        ],
-        without_rowid=True,
-    ),
-    _table(
-        "entity", ["  id INTEGER PRIMARY KEY", "  name TEXT NOT NULL UNIQUE -- host, gpu/UUID or engine/ENDPOINT#INDEX"]
-    ),
-    _table(
-        "interval",
-        [
-            "  sequence INTEGER PRIMARY KEY -- rises by one; never repeats within a run",
-            "  start_ns INTEGER NOT NULL -- wall clock, nanoseconds since 1970",
-            "  end_ns INTEGER NOT NULL",
-            "  seconds REAL NOT NULL -- length by the monotonic clock",
-        ],
-    ),
-    "CREATE INDEX interval_start ON interval (start_ns)",
-    _table(
-        "histogram_bound",
-        [
-            "  layout INTEGER NOT NULL",
-            "  bucket INTEGER NOT NULL",
-            "  upper REAL -- seconds; NULL: no upper bound",
-            "  field TEXT NOT NULL -- the histogram's field: ttft, tpot, ...",
-            "  PRIMARY KEY (layout, bucket)",
-        ],
-        without_rowid=True,
-    ),
-    _table(
-        "verdict",
-        [
-            "  id INTEGER PRIMARY KEY",
-            "  phase TEXT NOT NULL -- prefill, decode, mixed, idle, waiting or unknown",
-            "  confidence TEXT NOT NULL -- of the phase: high, medium or low",
-            "  evidence TEXT NOT NULL -- comma-separated",
-            "  rule_version INTEGER NOT NULL -- of the rules that made the label",
-            "  bottleneck TEXT NOT NULL -- the headline name",
-            "  resource TEXT NOT NULL -- the largest claim on the wall time",
-            "  admission TEXT -- what keeps requests waiting",
-            "  bottleneck_confidence TEXT NOT NULL",
-        ],
-    ),
-    _table("phrase", ["  id INTEGER PRIMARY KEY", "  text TEXT NOT NULL -- part of an explanation, or an advice"]),
-    _table("gap_cause", ["  id INTEGER PRIMARY KEY", "  source TEXT NOT NULL", "  reason TEXT NOT NULL"]),
-    _table(
-        "gap",
-        [
-            "  sequence INTEGER NOT NULL",
-            "  position INTEGER NOT NULL",
-            "  cause INTEGER NOT NULL -- gap_cause.id",
-            "  PRIMARY KEY (sequence, position)",
-        ],
-        without_rowid=True,
-    ),
-    _table(
-        "gap_start",
-        [
-            "  start_ns INTEGER NOT NULL -- start of the first interval after a hole, or with a source missing",
-            "  sequence INTEGER NOT NULL",
-            "  what TEXT NOT NULL -- the source that went missing, or time",
-            "  PRIMARY KEY (start_ns, sequence)",
-        ],
-        without_rowid=True,
-    ),
-    _table(
-        "phase_change",
-        [
-            "  start_ns INTEGER NOT NULL -- start of the first interval with the new label",
-            "  sequence INTEGER NOT NULL",
-            "  before TEXT NOT NULL -- settled label of the host",
-            "  after TEXT NOT NULL",
-            "  PRIMARY KEY (start_ns, sequence)",
-        ],
-        without_rowid=True,
-    ),
-    _table(
-        "event",
-        [
-            "  id INTEGER PRIMARY KEY",
-            "  sequence INTEGER NOT NULL -- the interval it was told with",
-            "  time_ns INTEGER NOT NULL",
-            "  kind TEXT NOT NULL",
-            "  entity TEXT NOT NULL -- as in entity.name",
-            "  text TEXT NOT NULL",
-        ],
-    ),
-    "CREATE INDEX event_time ON event (time_ns)",
-    "CREATE INDEX event_sequence ON event (sequence)",
-    _table(
-        "checkpoint",
-        [
-            "  sequence INTEGER PRIMARY KEY -- the first interval the estimator had not settled yet",
-            "  rule_version INTEGER NOT NULL",
-            "  base INTEGER -- the checkpoint that state is the difference to; NULL: state is whole",
-            "  state BLOB NOT NULL -- JSON, deflated (zlib)",
-        ],
-    ),
-    _table(
-        "coefficients",
-        [
-            "  sequence INTEGER NOT NULL -- valid from this interval on",
-            "  name TEXT NOT NULL -- what they were fitted for",
-            "  value TEXT NOT NULL -- JSON",
-            "  PRIMARY KEY (sequence, name)",
-        ],
-        without_rowid=True,
-    ),
-    _table(
-        "minute",
-        [
-            "  entity INTEGER NOT NULL -- entity.id",
-            "  start_ns INTEGER NOT NULL -- a whole UTC minute; an interval counts where it starts",
-            *(f"  {phase}_seconds REAL NOT NULL" for phase in PHASES),
-            "  gap_seconds REAL NOT NULL -- of the minute, without an interval of this entity",
-            "  PRIMARY KEY (entity, start_ns)",
-        ],
-        without_rowid=True,
-    ),
-)
-
-
-def _label_table() -> str:
-    return _table(
-        "label",
-        [
-            "  sequence INTEGER NOT NULL -- the interval",
-            "  entity INTEGER NOT NULL -- entity.id",
-            "  verdict INTEGER NOT NULL -- verdict.id",
-            "  why TEXT NOT NULL -- JSON array of phrase.id: the explanation's parts, joined by ' · '",
-            "  advice TEXT NOT NULL -- JSON array of phrase.id",
-            f"  prefill_share INTEGER -- ratio x {LABEL_SCALE}: of busy time",
-            f"  busy_ratio INTEGER -- ratio x {LABEL_SCALE}: of wall time",
-            f"  error INTEGER -- ratio x {LABEL_SCALE}: stated error of prefill_share",
-            f"  unknown_ratio INTEGER -- ratio x {LABEL_SCALE}: of wall time, that nothing explains",
-            *(
-                f"  {column} INTEGER -- ratio x {LABEL_SCALE}: of wall time, limited by {name}"
-                for name, column in SHARES
-            ),
-            "  PRIMARY KEY (sequence, entity)",
-        ],
-        without_rowid=True,
-    )
-
-
-def _reading_view(source: Source) -> str:
-    columns = ["i.sequence", "i.start_ns", "i.end_ns", "i.seconds", "e.name AS entity"]
-    columns += [f"f.{quoted(spec.name)}" for spec in source.texts]
-    for row, specs in (("f", source.steady_lists), ("r", source.lists)):
-        columns += [f"{_unscaled_list(spec, row)} AS {quoted(spec.name)}" for spec in specs]
-    for row, specs in (("f", source.steady), ("r", source.numbers)):
-        columns += [
-            f"{unscaled(spec.name, spec.scale, whole=spec.name in source.whole, row=row)} AS {quoted(spec.name)}"
-            for spec in specs
-        ]
-    for spec in source.histograms:
-        _, counts, total = histogram_columns(spec.name)
-        columns += [
-            f"(SELECT sum(value) FROM json_each(r.{counts})) AS {spec.name}_seconds_count",
-            f"r.{total} / {HISTOGRAM_SUM_SCALE}.0 AS {spec.name}_seconds_sum",
-        ]
-    return (
-        f"CREATE VIEW {source.view} AS SELECT\n  " + ",\n  ".join(columns) + f"\nFROM {source.name} r"
-        f" JOIN interval i ON i.sequence = r.sequence JOIN entity e ON e.id = r.entity"
-        f" JOIN {source.facts} f ON f.id = r.facts"
-    )
-
-
-def _unscaled_list(spec: FieldSpec, row: str) -> str:
-    """SQL that gives a stored list in base units, as a JSON array."""
-    column = f"{row}.{quoted(spec.name)}"
-    if spec.scale == 1 or spec.unit == "text":
-        return column
-    items = f"SELECT json_group_array(value / {spec.scale}.0) FROM (SELECT value FROM json_each({column}) ORDER BY key)"
-    return f"CASE WHEN {column} IS NOT NULL THEN ({items}) END"
-
-
-def _label_view() -> str:
-    shares = "".join(f", l.{column} / {LABEL_SCALE}.0 AS {column}" for _, column in SHARES)
-    ratios = ", ".join(f"l.{column} / {LABEL_SCALE}.0 AS {column}" for column in LABEL_RATIOS)
-    return (
-        "CREATE VIEW labels AS SELECT i.sequence, i.start_ns, i.end_ns, i.seconds, e.name AS entity, v.phase,"
-        f" {ratios}, v.confidence, v.evidence, v.rule_version,"
-        f" v.bottleneck, v.resource, v.admission, v.bottleneck_confidence{shares},"
-        f" {_spelled('l.why')} AS why, {_spelled('l.advice')} AS advice"
-        "\nFROM label l JOIN interval i ON i.sequence = l.sequence JOIN entity e ON e.id = l.entity"
-        " JOIN verdict v ON v.id = l.verdict"
-    )
-
-
-def _spelled(phrases: str) -> str:
-    """SQL that joins the phrases of a JSON array of their numbers."""
-    return (
-        f"(SELECT group_concat(text, '{WHY_SEPARATOR}') FROM (SELECT p.text FROM json_each({phrases}) j"
-        " JOIN phrase p ON p.id = j.value ORDER BY j.key))"
-    )
-
-
-def _latencies_view() -> str:
-    """Every bucket of every histogram as a row."""
-    selects = []
-    for source in SOURCES:
-        for spec in source.histograms:
-            layout, counts, _ = histogram_columns(spec.name)
-            selects.append(
-                "SELECT i.sequence, i.start_ns, e.name AS entity, b.field, b.bucket, b.upper, j.value AS count"
-                f"\nFROM {source.name} r, json_each(r.{counts}) j JOIN interval i ON i.sequence = r.sequence"
-                f" JOIN entity e ON e.id = r.entity JOIN histogram_bound b ON b.layout = r.{layout}"
-                " AND b.bucket = CAST(j.key AS INTEGER)"
-            )
-    return "CREATE VIEW latencies AS " + "\nUNION ALL ".join(selects)
-
-
-_VIEWS = (
-    "CREATE VIEW gaps AS SELECT i.sequence, i.start_ns, i.end_ns, c.source, c.reason"
-    "\nFROM gap g JOIN interval i ON i.sequence = g.sequence JOIN gap_cause c ON c.id = g.cause",
-    "CREATE VIEW minutes AS SELECT e.name AS entity, m.start_ns,"
-    + "".join(f" m.{phase}_seconds," for phase in PHASES)
-    + " m.gap_seconds\nFROM minute m JOIN entity e ON e.id = m.entity",
-)
