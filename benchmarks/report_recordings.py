@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.bottlenecks.recordings import runs
-from benchmarks.report_truth import record_intervals
+from benchmarks.simulated_recording import record_intervals
 from collectors.analysis.report import report
 from collectors.analysis.settings import Settings
 from collectors.importer import import_intervals

@@ -48,6 +48,10 @@ class Histogram:
             others += uppers[highest] * (self.counts[highest] - 1)
         return max(self.bounds[highest - 1] if highest else 0.0, self.sum - others, self.sum / self.count)
 
+    def is_beyond(self, q: float) -> bool:
+        """Whether the q-quantile lies above every bound: all that is known of it is that it is longer."""
+        return bool(self.bounds) and sum(self.counts[:-1]) < q * self.count
+
     def quantile(self, q: float) -> float | None:
         """The q-quantile in seconds by linear interpolation within its bucket.
 

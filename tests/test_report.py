@@ -10,6 +10,7 @@ from functools import reduce
 from html.parser import HTMLParser
 from operator import add
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -24,12 +25,14 @@ from collectors.analysis.interference import slope
 from collectors.analysis.ledger import PHASES, ledger_of
 from collectors.analysis.moments import DELAY, POWER
 from collectors.analysis.report import report
+from collectors.analysis.resources import MOST_BLUR, blur
 from collectors.analysis.settings import Prices, Settings
 from collectors.analysis.study import Nothing, study
 from collectors.analysis.tables import counted, read
 from collectors.analysis.tally import Tally, tally_of
-from collectors.analysis.totals import Totals, within
+from collectors.analysis.totals import Totals, surely_within, within
 from collectors.analysis.watts import watts
+from collectors.analysis.words import quantile
 from collectors.histogram import Histogram
 from collectors.model import HOST, Bottleneck, Interval, Label, Phase, PhaseLabel, Tick, engine_entity, gpu_entity
 from collectors.phase.rules import phase_seconds
@@ -196,6 +199,40 @@ def test_observations_within_a_limit_rise_with_it_and_never_exceed_all(
 ) -> None:
     low, high = sorted((one, other))
     assert 0 <= within(buckets, low) <= within(buckets, high) + 1e-9 <= sum(buckets.values()) + 2e-9
+
+
+@given(_buckets, st.floats(0.001, 10))
+def test_wherever_observations_lie_in_their_bucket_the_share_is_between_the_least_and_the_most(
+    buckets: dict[tuple[float, float], float], limit: float
+) -> None:
+    least, most = surely_within(buckets, limit)
+    assert least <= within(buckets, limit) + 1e-6
+    assert within(buckets, limit) <= most + 1e-6
+    assert most <= sum(buckets.values()) + 1e-6
+
+
+def test_of_a_quantile_above_all_bounds_no_more_is_said_than_that() -> None:
+    histogram = Histogram((1.0, 80.0), (10, 20, 70), 9000.0)
+    assert [histogram.is_beyond(q) for q in (0.1, 0.3, 0.31)] == [False, False, True]
+    assert (quantile(histogram, 0.99), quantile(histogram, 0.1)) == ("over 80 s", "1 s")
+    assert quantile(Histogram((1.0,), (0, 0), 0.0), 0.5) == "nothing"
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.06])
+def test_how_alike_noise_makes_the_phases_look_is_known(noise: float) -> None:
+    """Prefill uses 0.6 of something and decode nothing; shares are seen with noise."""
+    chance = Random(1)
+    pp = pd = dd = py = dy = 0.0
+    for _ in range(20_000):
+        true = 0.5 + chance.gauss(0.0, 0.08)
+        seen = true + chance.gauss(0.0, noise)
+        p, d, y = seen, 1.0 - seen, 0.6 * true
+        pp, pd, dd, py, dy = pp + p * p, pd + p * d, dd + d * d, py + p * y, dy + d * y
+    determinant = pp * dd - pd**2
+    contrast = ((py * dd - dy * pd) - (dy * pp - py * pd)) / determinant
+    assert contrast * (1.0 + blur(pp, pd, dd, noise)) == pytest.approx(0.6, rel=0.05)
+    assert blur(pp, pd, dd, 0.0) == pytest.approx(0.0)
+    assert blur(pp, pd, dd, 0.5) == MOST_BLUR
 
 
 def test_what_lies_above_all_bounds_is_never_within() -> None:

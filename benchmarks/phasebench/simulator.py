@@ -34,6 +34,8 @@ class Sequence:
     generated: int = 0
     first_token: float | None = None
     last_token: float = 0.0
+    before: int = 0
+    """Tokens it had when it was preempted."""
 
     @property
     def context(self) -> int:
@@ -50,7 +52,8 @@ class Done:
 
     `finished_prompts` holds (prompt tokens, cached tokens, seconds to first token) of every prompt
     whose last part was computed; `resumed` counts preempted sequences whose prompt was computed again.
-    `token_gaps` are seconds since the previous token, summed over the decoding sequences.
+    `token_gaps` are seconds since the previous token, summed over the decoding sequences. `served` holds
+    (seconds to first token, mean seconds a later token) of every request that ended.
     """
 
     start: float
@@ -66,6 +69,7 @@ class Done:
     preempted: int = 0
     resumed: int = 0
     token_gaps: float = 0.0
+    served: list[tuple[float, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +155,9 @@ def _step(now: float, waiting: deque[Sequence], running: list[Sequence], tables:
     ended = [one for one in running if one.is_decoding and one.generated >= one.request.output]
     for one in ended:
         running.remove(one)
+        if one.first_token is not None:
+            later = max(1, one.before + one.generated - 1)
+            done.served.append((one.first_token - one.request.arrival, (one.last_token - one.first_token) / later))
     done.ended = len(ended)
     done.running, done.waiting = len(running), len(waiting)
     done.kv_usage = min(1.0, sum(one.context for one in running) / limits.kv_tokens)
@@ -166,7 +173,8 @@ def _make_room(running: list[Sequence], decoding: list[Sequence], waiting: deque
             decoding.remove(victim)
         request = victim.request
         again = Request(request.arrival, request.prompt + victim.generated, request.output - victim.generated)
-        waiting.appendleft(Sequence(again, 0, first_token=victim.first_token))
+        tokens = victim.before + victim.generated
+        waiting.appendleft(Sequence(again, 0, first_token=victim.first_token, before=tokens))
         preempted += 1
     return preempted
 

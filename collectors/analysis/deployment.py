@@ -27,6 +27,8 @@ _REACH = 2.0
 LITTLE, MUCH = 0.10, 0.25
 """Share of the time per token that prefill adds: below, disaggregation gains little; above, it may pay."""
 _LOPSIDED = 8.0
+ALONE_ERROR = 0.05
+"""Relative error, at least, of what prefill takes alone where that was seen."""
 _UNSEEN = 0.2
 """Relative error of what prefill takes alone where it was never seen alone (simulations: 4 to 21 % too little)."""
 
@@ -66,7 +68,7 @@ def alone_cost(totals: Totals, engines: Sequence[str], costs: CostModel) -> Alon
     """
     alone = totals.alone(engines)
     if alone is not None:
-        doubt = max(0.05, costs.error) * alone
+        doubt = max(ALONE_ERROR, costs.error) * alone
         return Alone(alone, alone - doubt, alone + doubt, True)
     split, tokens = totals.busy_split(engines), totals.computed(engines)
     prompts = totals.engine("first_tokens", engines)
@@ -91,7 +93,7 @@ def plan(
     prefill = alone_cost(totals, engines, costs)
     if not prompts or not generated or prefill is None or not costs.is_sure or not costs.knows_decode:
         return None
-    resident = _resident(totals, engines)
+    resident = totals.resident(engines)
     if costs.kv_step and resident is None:
         return None
     slope = costs.token + costs.kv_step * (resident or 0.0)
@@ -108,24 +110,12 @@ def plan(
     decode_load = generated / totals.seconds * step / batch
     doubt = max(0.1, costs.error)
     ratio = prefill_load / decode_load
+    uncounted = 1.0 + totals.recomputed(engines)  # what was computed again made prompts look cheap and steps dear
     return Plan(
         ratio, ratio * prefill.low / prefill.seconds * (1.0 - doubt),
-        ratio * prefill.high / prefill.seconds * (1.0 + doubt),
+        ratio * prefill.high / prefill.seconds * (1.0 + doubt) * uncounted,
         batch, step, prefill_load, decode_load, limit, prefill.is_measured,
     )  # fmt: skip
-
-
-def _resident(totals: Totals, engines: Sequence[str]) -> float | None:
-    """KV tokens of a running request, mean."""
-    tokens = running = 0.0
-    for entity in engines:
-        use, count = totals.mean(entity, "kv_cache_usage_ratio"), totals.mean(entity, "requests_running")
-        size = totals.roster.engines[entity].kv_tokens
-        if use is None or not count or not size:
-            continue
-        tokens += use * size
-        running += count
-    return tokens / running if running else None
 
 
 def _largest(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from collectors.analysis.figures import Column, Figure, Plot, Section, Series, Table
 from collectors.analysis.study import Study, figure
 from collectors.analysis.sums import ratio
@@ -10,6 +12,12 @@ from collectors.analysis.words import duration, percent
 from collectors.model import Confidence
 
 _STRETCHES = 12
+_GAUGE_ERROR = 0.005
+"""Of the KV cache: how far the mean of what is seen once an interval may be from the mean."""
+_ROOM_ERROR = 0.05
+"""Relative: requests differ in what they hold."""
+_COST_ERROR = 0.15
+"""Relative error, at least, of a prompt token's cost where it would have been computed in other company."""
 _RESOLUTION = 0.005
 """GPUs tell their busy time in whole per cent."""
 
@@ -28,7 +36,7 @@ def capacity_section(study: Study) -> Section | None:
         figure("kv_most", "KV cache in use, most", max(tops, default=None), "ratio", "engines' gauges", "high",
                missing="no engine tells its KV cache's use"),
         figure("kv_full", "time with a full KV cache (95 % and more)", full, "seconds", "engines' gauges", "high",
-               missing="no engine tells its KV cache's use"),
+               error=_sampled(study, full), missing="no engine tells its KV cache's use"),
         *_headroom(study),
         study.measure("preemptions", evidence="engines' counters", confidence="high", missing="not counted"),
         study.measure("waiting_ratio", evidence="engines' gauges", confidence="high", missing="not told"),
@@ -45,19 +53,30 @@ def capacity_section(study: Study) -> Section | None:
     return Section("capacity", "Room for requests", "", tuple(figures), tuple(tables), _usage(study))
 
 
+def _sampled(study: Study, seconds: float | None) -> float | None:
+    """One standard deviation of time that was seen by a look at the end of each interval."""
+    engines, looks = study.totals.engine("seconds"), study.totals.sums.get(("intervals",))
+    if seconds is None or not engines or not looks:
+        return None
+    share = min(1.0, seconds / engines)
+    return math.sqrt(share * (1.0 - share) * engines * study.totals.machine_seconds / looks)
+
+
 def _headroom(study: Study) -> list[Figure]:
     """Requests that would have fitted besides those that ran, at the mean."""
     found: list[Figure] = []
     for title, engines in study.models.items():
-        room = None
+        room, doubt = None, 0.0
         for entity in engines:
             usage, running = (study.totals.mean(entity, name) for name in ("kv_cache_usage_ratio", "requests_running"))
             if usage and running:
-                room = (room or 0.0) + (1.0 - usage) / usage * running * study.totals.count([entity])
+                held = running / usage * study.totals.count([entity])
+                room, doubt = (room or 0.0) + (1.0 - usage) * held, doubt + _GAUGE_ERROR * held
         key = "kv_room" if len(study.models) == 1 else f"kv_room:{title}"
         found.append(
             figure(key, f"requests more that would fit, mean{study.of(title)}", room, "count",
                    "free KV cache over what a running request holds", "medium",
+                   error=None if room is None else max(doubt, _ROOM_ERROR * room),
                    missing="KV cache use or running requests were not told")
         )  # fmt: skip
     return found
@@ -70,19 +89,21 @@ def _prefix(study: Study) -> list[Figure]:
                       missing="no engine counts cached prompt tokens"),
     ]  # fmt: skip
     saved: float | None = None
+    doubt = 0.0
     is_alone = False
     for engines in study.models.values():
         cached, costs = totals.engine("prompt_tokens_cached", engines), study.costs(engines)
         alone = totals.alone(engines)
         each = alone if alone is not None else costs.prompt_token if costs.knows_prefill and costs.is_sure else None
         if cached is not None and each is not None:
-            saved = (saved or 0.0) + cached * each
+            saved, doubt = (saved or 0.0) + cached * each, doubt + max(_COST_ERROR, costs.error) * cached * each
             is_alone = is_alone or alone is not None
     confidence: Confidence = "medium"
     found.append(
         figure("prefix_saved", "prefill time the prefix cache saved", saved, "seconds",
                "cached tokens times what a prompt token takes " + ("alone" if is_alone else "beside decode"),
-               confidence, missing=study.why("costs", "cached tokens or the cost of a prompt token are not known"),
+               confidence, error=doubt,
+               missing=study.why("costs", "cached tokens or the cost of a prompt token are not known"),
                note="engine-seconds that were not needed")
     )  # fmt: skip
     return found
@@ -130,6 +151,7 @@ def host_section(study: Study) -> Section | None:
                "high", missing=missing),
         figure("tokens_lost", "tokens that time would have made", lost, "tokens", "at the rate of the busy time",
                "medium" if error is not None else "low",
+               error=None if lost is None or not seconds or doubt is None else lost * doubt / seconds,
                missing=missing if seconds is None else "tokens or busy time were not measured"),
     )  # fmt: skip
     advice: tuple[str, ...] = ()

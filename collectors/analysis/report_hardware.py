@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from collectors.analysis.figures import Figure, Plot, Section, Series
+from collectors.analysis.resources import Moments, Use, blur
 from collectors.analysis.roofline import Roof
 from collectors.analysis.study import Study, figure
 from collectors.bottleneck.predict import tells_batches
@@ -76,12 +77,12 @@ def _efficiency(study: Study, roof: Roof) -> Iterator[Figure]:
         ("mfu", "compute in use", "engine-flops", "compute", roof.compute),
         ("mbu", "memory bandwidth in use", "engine-bytes", "memory-bandwidth", roof.bandwidth),
     ):
-        estimate = totals.moments(engine)
-        if estimate is not None and peak:
+        used = totals.moments(engine)
+        if used is not None and peak:
             use, evidence = totals.use(engine, peak), "the engines' own estimates over the peak"
             note = ""
         else:
-            use = totals.use(activity)
+            use, used = totals.use(activity), totals.moments(activity)
             evidence = "tensor activity of the GPUs" if resource == "mfu" else "DRAM activity of the GPUs"
             note = "an upper bound: an active tensor pipe need not run at full rate" if resource == "mfu" else ""
         confidence: Confidence = "medium" if use.separated else "low"
@@ -90,7 +91,18 @@ def _efficiency(study: Study, roof: Roof) -> Iterator[Figure]:
         missing = "neither tensor and DRAM activity nor an engine's estimate was recorded"
         for phase, value in (("prefill", use.prefill), ("decode", use.decode)):
             yield figure(f"{resource}_{phase}", f"{title} in {phase} ({resource.upper()})", value, "ratio", evidence,
-                         confidence, missing=missing, note=note)  # fmt: skip
+                         confidence, error=_mixed_up(study, used, use, phase), missing=missing, note=note)  # fmt: skip
+
+
+def _mixed_up(study: Study, used: Moments | None, use: Use, phase: str) -> float | None:
+    """One standard deviation: seconds booked under the wrong phase bring the other phase's use along, and make
+    the two look more alike."""
+    wall, busy = study.totals.wall, study.totals.busy
+    wrong, spent = study.split_error(busy), wall[phase]
+    if wrong is None or spent <= 0 or used is None or use.prefill is None or use.decode is None or not use.separated:
+        return None
+    alike = blur(used.pp, used.pd, used.dd, wrong / busy) * (busy - spent) / busy
+    return abs(use.prefill - use.decode) * (min(1.0, wrong / spent) + alike)
 
 
 def _position(study: Study, roof: Roof) -> Iterator[Figure]:
@@ -98,23 +110,27 @@ def _position(study: Study, roof: Roof) -> Iterator[Figure]:
     totals = study.totals
     if totals.moments("engine-flops") is not None and totals.moments("engine-bytes") is not None:
         flops, moved = totals.use("engine-flops", 1e18), totals.use("engine-bytes", 1e18)
-        source, factor = "the engines' own estimates", 1.0
+        source, factor, bytes_ = "the engines' own estimates", 1.0, "engine-bytes"
     elif roof.compute and roof.bandwidth:
         flops, moved = totals.use("compute"), totals.use("memory-bandwidth")
         source, factor = "activity times peaks: at most that", roof.compute / roof.bandwidth
+        bytes_ = "memory-bandwidth"
     else:
         flops = moved = totals.use("none")
-        source, factor = "", 1.0
+        source, factor, bytes_ = "", 1.0, "none"
     for phase in ("prefill", "decode"):
         a, b = getattr(flops, phase), getattr(moved, phase)
-        value = a / b * factor if a and b else None
+        doubt = _mixed_up(study, totals.moments(bytes_), moved, phase)
+        is_lost = bool(a and b and doubt is not None and b <= doubt)
+        value = a / b * factor if a and b and not is_lost else None
         note = ""
         if value is not None and roof.ridge:
             side = "compute-bound side" if value >= roof.ridge else "memory-bound side"
             note = f"{value / roof.ridge:.2g} of the ridge at {roof.ridge:.0f}: {side}"
         yield figure(f"intensity_{phase}", f"operations for each byte in {phase}", value, "flops_per_byte", source,
                      "medium" if flops.separated and moved.separated else "low",
-                     missing="operations or bytes were not measured", note=note)  # fmt: skip
+                     missing="the bytes it moved cannot be told from none" if is_lost
+                     else "operations or bytes were not measured", note=note)  # fmt: skip
 
 
 def _free_batch(study: Study) -> Iterator[Figure]:

@@ -7,13 +7,15 @@ from collectors.analysis.figures import Cell, Column, Figure, Plot, Section, Ser
 from collectors.analysis.interference import Interference
 from collectors.analysis.queries import LATENCIES
 from collectors.analysis.study import Study, figure
-from collectors.analysis.totals import within
-from collectors.analysis.words import latency
+from collectors.analysis.totals import surely_within, within
+from collectors.analysis.words import latency, quantile
+from collectors.histogram import Histogram
 from collectors.model import Confidence
 
 _NAMES = {"ttft": "time to first token", "tpot": "time per output token", "e2e": "request", "queue": "queue"}
 _BOOTSTRAPPED = "bounds: 95 % of a block bootstrap"
 _BOUNDED = f"{_BOOTSTRAPPED}, and the labels' stated error"
+_IN_BUCKET = "; bounds: wherever the observations lie within the promise's bucket"
 _HISTOGRAMS = "engines' histograms, merged before quantiles are taken"
 
 
@@ -28,7 +30,7 @@ def latency_section(study: Study) -> Section | None:
                 continue
             rows.append(
                 (_NAMES[field], title, float(histogram.count), histogram.mean,
-                 *(histogram.quantile(q) for q in (0.5, 0.9, 0.95, 0.99)))
+                 *(_told(histogram, q) for q in (0.5, 0.9, 0.95, 0.99)))
             )  # fmt: skip
             series.append((title, histogram))
         if field in ("ttft", "tpot") and series:
@@ -58,13 +60,18 @@ def latency_section(study: Study) -> Section | None:
     return Section("latency", "Latency and what was promised", "", tuple(figures), (table, *owners), tuple(plots))
 
 
+def _told(histogram: Histogram, q: float) -> Cell:
+    """A quantile; in words where only a bound of it is known."""
+    return quantile(histogram, q) if histogram.is_beyond(q) else histogram.quantile(q)
+
+
 def _promises(study: Study) -> tuple[list[Figure], list[Table]]:
     """Goodput and who owned the misses."""
     figures: list[Figure] = []
     rows: list[tuple[Cell, ...]] = []
     totals = study.totals
     for title, engines in study.models.items():
-        shares: dict[str, float] = {}
+        shares: dict[str, tuple[float, float, float]] = {}
         for field, name in (("ttft", "TTFT"), ("tpot", "TPOT")):
             objective = study.settings.promises.of(title).of(field)
             buckets = totals.buckets(field, engines)
@@ -74,15 +81,17 @@ def _promises(study: Study) -> tuple[list[Figure], list[Table]]:
             key = f"{field}_met" if len(study.models) == 1 else f"{field}_met:{title}"
             what = "first tokens" if field == "ttft" else "output tokens"
             share = within(buckets, objective.seconds) / seen if seen else None
+            least, most = (part / seen for part in surely_within(buckets, objective.seconds)) if seen else (0.0, 1.0)
+            is_exact = most - least < 0.0005
             figures.append(
                 figure(key, f"{what} within {latency(objective.seconds)}{study.of(title)}", share, "ratio",
-                       f"{name} histogram, {seen:.0f} observations", "high" if seen >= 1000 else "medium",
-                       missing=f"no {name} was observed",
-                       note=f"promised to {objective.quantile * 100:g} %")
+                       f"{name} histogram, {seen:.0f} observations", _sureness(seen, most - least),
+                       bounds=None if is_exact else (least, most), missing=f"no {name} was observed",
+                       note=f"promised to {objective.quantile * 100:g} %{'' if is_exact else _IN_BUCKET}")
             )  # fmt: skip
             if share is None:
                 continue
-            shares[field] = share
+            shares[field] = (least, share, most)
             missed = seen - within(buckets, objective.seconds)
             if missed < 0.5:
                 continue
@@ -95,13 +104,15 @@ def _promises(study: Study) -> tuple[list[Figure], list[Table]]:
         requests = totals.engine("first_tokens", engines) or sum(totals.buckets("ttft", engines).values())
         if "ttft" in shares and requests and totals.seconds:
             rate = requests / totals.seconds
-            both = shares.get("tpot", 1.0)
-            low, high = max(0.0, shares["ttft"] + both - 1.0) * rate, min(shares["ttft"], both) * rate
+            first, later = shares["ttft"], shares.get("tpot", (1.0, 1.0, 1.0))
+            low, high = max(0.0, first[0] + later[0] - 1.0) * rate, min(first[2], later[2]) * rate
             key = "goodput" if len(study.models) == 1 else f"goodput:{title}"
             figures.append(
-                figure(key, f"goodput{study.of(title)}", (low + high) / 2, "per_second",
-                       "first tokens times the shares met", "medium", bounds=(low, high),
-                       note="requests a second that met both promises; bounds are for any dependence between the two")
+                figure(key, f"goodput{study.of(title)}", first[1] * later[1] * rate, "per_second",
+                       "first tokens times the shares met", _sureness(requests, (high - low) / rate),
+                       bounds=(low, high),
+                       note="requests a second whose first token and whose share of later tokens were in time; bounds"
+                       " are for any dependence between the two and any place within a bucket")
             )  # fmt: skip
     rows.sort(key=lambda row: -float(row[3] or 0.0))
     columns = (
@@ -110,6 +121,13 @@ def _promises(study: Study) -> tuple[list[Figure], list[Table]]:
     )  # fmt: skip
     tables = [Table("slo_misses", "Who owned the misses", columns, tuple(rows))] if rows else []
     return figures, tables
+
+
+def _sureness(seen: float, spread: float) -> Confidence:
+    """Of a share of so many observations that bounds so far apart enclose."""
+    if spread > 0.2:
+        return "low"
+    return "high" if seen >= 1000 and spread <= 0.02 else "medium"
 
 
 def interference_section(study: Study) -> Section | None:
@@ -128,7 +146,7 @@ def interference_section(study: Study) -> Section | None:
                    "seconds", "engines' histograms", "high"),
             figure(_key("added_by_prefill", title, many), "of which prefill added, by regression", found.added,
                    "seconds", evidence, confidence,
-                   bounds=_bounds(study, found),
+                   bounds=_bounds(study, found, study.totals.recomputed(study.models[title])),
                    missing="prefill beside decode hardly varied",
                    note=_BOUNDED if study.has_error else _BOOTSTRAPPED),
             figure(_key("added_by_accounting", title, many), "the same by the labels' split of each step",
@@ -144,9 +162,10 @@ def interference_section(study: Study) -> Section | None:
     )  # fmt: skip
 
 
-def _bounds(study: Study, found: Interference) -> tuple[float, float] | None:
+def _bounds(study: Study, found: Interference, recomputed: float) -> tuple[float, float] | None:
     """Those of the bootstrap, wider by what the labels may be wrong (the regression repairs no more than a factor),
-    and at least as far as the accounting with its own error: the regression leans towards 0 where prefill is noisy."""
+    and at least as far as the accounting with its own error: the regression leans towards 0 where prefill is noisy.
+    Prompts that preempted requests had computed again are in no counter: they may have been beside decode, too."""
     if found.added is None or found.low is None or found.high is None:
         return None
     doubt, prefill = study.split_error(study.totals.busy), study.totals.wall["prefill"]
@@ -154,7 +173,7 @@ def _bounds(study: Study, found: Interference) -> tuple[float, float] | None:
     wrong = found.added * part
     below, above = max(0.0, found.added - found.low), max(0.0, found.high - found.added)
     low, high = found.added - (below**2 + wrong**2) ** 0.5, found.added + (above**2 + wrong**2) ** 0.5
-    return min(low, found.accounted * (1.0 - part)), max(high, found.accounted * (1.0 + part))
+    return min(low, found.accounted * (1.0 - part)), max(high, found.accounted * (1.0 + part)) * (1.0 + recomputed)
 
 
 def _agrees(found: Interference) -> bool:

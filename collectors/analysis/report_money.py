@@ -5,8 +5,10 @@ from __future__ import annotations
 from collectors.analysis.figures import Column, Figure, Section, Table
 from collectors.analysis.ledger import PHASES
 from collectors.analysis.measures import total_money
+from collectors.analysis.resources import blur
 from collectors.analysis.study import Study, figure
 from collectors.analysis.sums import plus, ratio
+from collectors.analysis.watts import Watts
 
 _COUNTER = "energy counters of the GPUs, split as their seconds are"
 _NO_ENERGY = "no GPU counted energy"
@@ -62,7 +64,8 @@ def _split(study: Study, doubt: float | None, note: str) -> list[Figure]:
         whole = (totals.all_joules() or 0.0) - (totals.joules("unknown") or 0.0)
         parts = {"prefill": whole * told.share, "decode": whole * told.decode_share}
         spread = 0.0 if told.low is None or told.high is None else (told.high - told.low) / 4 * whole
-        doubt = None if doubt is None else (doubt**2 + spread**2) ** 0.5
+        alike = _alike(study, told)
+        doubt = None if doubt is None or alike is None else (doubt**2 + spread**2) ** 0.5 + alike
         evidence = "energy counters; what each phase draws by regression over intervals"
         draws = {"prefill": told.prefill, "decode": told.decode}
     else:
@@ -79,6 +82,16 @@ def _split(study: Study, doubt: float | None, note: str) -> list[Figure]:
     return found
 
 
+def _alike(study: Study, told: Watts) -> float | None:
+    """Joules by which the phases' energy may be more apart: seconds booked under the wrong one make them look alike."""
+    sums, wall, busy = study.totals.sums, study.totals.wall, study.totals.busy
+    wrong = study.split_error(busy)
+    if wrong is None or busy <= 0:
+        return None
+    much = blur(sums["power", "pp"], sums["power", "pd"], sums["power", "dd"], wrong / busy)
+    return abs(told.prefill - told.decode) * much * wall["prefill"] * wall["decode"] / busy
+
+
 def money_section(study: Study) -> Section | None:
     totals, prices = study.totals, study.settings.prices
     money = total_money(totals, study.settings)
@@ -91,15 +104,34 @@ def money_section(study: Study) -> Section | None:
         if rule == "Shapley"
         else "marginal split: prefill was not seen alone often enough for a Shapley one"
     )
-    evidence = f"GPU time{' and energy' if prices.electricity else ''}, idle time shared out as busy time is; {rule}"
+    evidence = f"GPU time{' and energy' if prices.electricity else ''}, idle time shared out as busy time is"
     missing = "no engine counted tokens" if totals.generated() is None else "no busy time was split"
+    share_error = _share_error(study, rule)
     figures = (
+        figure(
+            "money_share",
+            f"prefill, of the busy cost ({rule})",
+            None if split is None else split[0],
+            "ratio",
+            "settled labels",
+            "high" if share_error is not None and share_error <= 0.03 else "medium",
+            error=share_error,
+            missing="no busy time was split",
+        ),
         figure("money", "cost of all GPU time", money, "money", "GPU time at the price configured", "high"),
         study.measure("money_in", evidence=evidence, confidence="medium", missing=missing, note=note),
         study.measure("money_out", evidence=evidence, confidence="medium", missing=missing, note=note),
     )
     text = "Prices are those at the end of this report; they are settings, and no measurements."
     return Section("money", "What it cost", text, figures, (_ledger(study, note),))
+
+
+def _share_error(study: Study, rule: str) -> float | None:
+    """One standard deviation of prefill's part of the busy cost."""
+    if rule == "Shapley":
+        return study.shapley_error(list(study.totals.engines))
+    seconds = study.totals.device_seconds
+    return ratio(study.split_error(seconds["prefill"] + seconds["decode"]), seconds["prefill"] + seconds["decode"])
 
 
 def _ledger(study: Study, note: str) -> Table:

@@ -10,12 +10,13 @@ are no flows and are always weighted means.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from collectors.analysis.ledger import entity_seconds
 from collectors.analysis.sums import total
+from collectors.median import mean_of_known
 from collectors.model import HOST, Interval, Label
 from collectors.readings import EngineReading, GpuReading, HostReading
 
@@ -32,6 +33,7 @@ network-latency: time in transfers of KV caches, per time."""
 LEVELS: frozenset[Resource] = frozenset({"memory-capacity"})
 RATIOS: frozenset[Resource] = frozenset(RESOURCES) - {"network-bandwidth"}
 
+MOST_BLUR = 4.0
 _LEAST_SECONDS = 1.0
 """Of a phase, before anything is said about it."""
 _LEAST_CONTRAST = 0.02
@@ -126,6 +128,19 @@ def _separated(moments: Moments) -> Use:
     return Use(prefill, decode)
 
 
+def blur(pp: float, pd: float, dd: float, error: float) -> float:
+    """By how much more the phases differ than least squares finds, relative to what it finds.
+
+    `pp`, `pd` and `dd` are sums of products of the seconds of prefill and decode, `error` the standard deviation
+    of a share. Seconds booked under the wrong phase add error^2 (p + d)^2 to the first and the last and take it from
+    the middle one, so that what the shares explain looks smaller (errors in variables; W. A. Fuller, Measurement
+    Error Models, 1987). Where noise is most of what varies, `MOST_BLUR`.
+    """
+    determinant = pp * dd - pd**2
+    told = 1.0 - (error * (pp + dd + 2.0 * pd)) ** 2 / determinant if determinant > 0 else 0.0
+    return min(MOST_BLUR, 1.0 / told - 1.0) if told > 0 else MOST_BLUR
+
+
 def mix_of(interval: Interval, labels: Mapping[str, Label]) -> ResourceMix:
     """The moments of one interval; without a split of its busy time there are none."""
     label = labels.get(HOST)
@@ -149,8 +164,8 @@ def _measured(interval: Interval) -> dict[Resource, float]:
     gpus = [gpu for gpu in interval.gpus.values() if gpu.state == "ok" and not gpu.instances]
     engines = [engine for engine in interval.engines.values() if engine.state == "ok"]
     values: dict[Resource, float | None] = {
-        "compute": _mean(gpu.tensor_active_ratio for gpu in gpus),
-        "memory-bandwidth": _mean(gpu.dram_active_ratio for gpu in gpus),
+        "compute": mean_of_known(gpu.tensor_active_ratio for gpu in gpus),
+        "memory-bandwidth": mean_of_known(gpu.dram_active_ratio for gpu in gpus),
         "memory-capacity": _capacity(gpus, engines),
         "network-bandwidth": _network(interval.host, gpus),
         "network-link": None if interval.host is None else busiest_link(interval.host),
@@ -159,17 +174,12 @@ def _measured(interval: Interval) -> dict[Resource, float]:
     return {resource: value for resource, value in values.items() if value is not None}
 
 
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
-
-
 def _capacity(gpus: list[GpuReading], engines: list[EngineReading]) -> float | None:
     """The fullest KV cache; without one the device memory in use."""
     caches = [engine.kv_cache_usage_ratio for engine in engines if engine.kv_cache_usage_ratio is not None]
     if caches:
         return max(caches)
-    return _mean(
+    return mean_of_known(
         gpu.memory_used_bytes / gpu.memory_total_bytes
         for gpu in gpus
         if gpu.memory_used_bytes is not None and gpu.memory_total_bytes

@@ -7,16 +7,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from collectors.analysis.blocks import total
-from collectors.analysis.deployment import Plan, plan
+from collectors.analysis.deployment import ALONE_ERROR, Plan, plan
 from collectors.analysis.figures import Figure, Unit
 from collectors.analysis.interference import Interference, interference
 from collectors.analysis.measures import BY_KEY
 from collectors.analysis.read import Absent, Origin, Read
 from collectors.analysis.settings import Settings
+from collectors.analysis.sums import ratio
 from collectors.analysis.tables import read
 from collectors.analysis.totals import Totals
 from collectors.analysis.watts import Watts, watts
-from collectors.analysis.words import duration, percent
+from collectors.analysis.words import duration, percent, quantile
 from collectors.model import Confidence
 from collectors.phase.calibrate import UNCALIBRATED, CostModel
 from collectors.replay import Recording
@@ -133,6 +134,19 @@ class Study:
         doubt, busy = self.totals.sums.get(("doubt",)), self.totals.busy
         return None if doubt is None or busy <= 0 else doubt / busy * seconds
 
+    def shapley_error(self, engines: list[str]) -> float | None:
+        """One standard deviation of the Shapley share of some engines: half of each of the two splits' errors."""
+        split, alone, tokens = (
+            self.totals.busy_split(engines),
+            self.totals.alone(engines),
+            self.totals.computed(engines),
+        )
+        marginal = None if split is None else self.split_error(sum(split))
+        if split is None or marginal is None or alone is None or not tokens or sum(split) <= 0:
+            return None
+        doubt = max(ALONE_ERROR, self.costs(engines).error) * alone * tokens
+        return ratio((marginal**2 + doubt**2) ** 0.5 / 2, sum(split))
+
     @cached_property
     def full(self) -> list[tuple[float, float, float]]:
         """Stretches with a full KV cache: start and end in seconds since 1970, and seconds full."""
@@ -170,9 +184,8 @@ class Study:
             histogram = self.totals.histogram(latency, engines)
             if objective is None or objective.met(histogram) is not False or histogram is None:
                 continue
-            reached = histogram.quantile(objective.quantile)
             yield (
-                f"{title} missed its promise on {name}: {objective.name} {reached or 0.0:.3g} s,"
+                f"{title} missed its promise on {name}: {objective.name} {quantile(histogram, objective.quantile)},"
                 f" promised {objective.seconds:g} s."
             )
 

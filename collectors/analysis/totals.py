@@ -134,6 +134,24 @@ class Totals:
             return None
         return ratio(seconds, tokens)
 
+    def resident(self, engines: Iterable[str]) -> float | None:
+        """KV tokens of a running request, mean."""
+        tokens = running = 0.0
+        for entity in engines:
+            use, count = self.mean(entity, "kv_cache_usage_ratio"), self.mean(entity, "requests_running")
+            size = self.roster.engines[entity].kv_tokens
+            if use is None or not count or not size:
+                continue
+            tokens += use * size
+            running += count
+        return tokens / running if running else None
+
+    def recomputed(self, engines: Iterable[str]) -> float:
+        """Part of all prompt tokens computed that preempted requests had computed again, which no counter tells."""
+        names = list(engines)
+        again = (self.engine("preemptions", names) or 0.0) * (self.resident(names) or 0.0)
+        return again / (again + (self.computed(names) or 0.0)) if again else 0.0
+
     def busy_split(self, engines: Iterable[str]) -> tuple[float, float] | None:
         """Seconds of prefill and of decode of some engines, marginal."""
         names = list(engines)
@@ -208,6 +226,12 @@ def histogram_of(buckets: Buckets, seconds: float) -> Histogram | None:
     for (_, upper), count in buckets.items():
         counts[places.get(upper, len(uppers))] += count
     return Histogram(tuple(uppers), tuple(round(count) for count in counts), seconds)
+
+
+def surely_within(buckets: Buckets, limit: float) -> tuple[float, float]:
+    """Observations that took at most `limit` seconds, wherever they lie within their buckets: at least, and at most."""
+    least = sum(count for (_, upper), count in buckets.items() if upper <= limit)
+    return least, sum(count for (lower, _), count in buckets.items() if lower < limit)
 
 
 def within(buckets: Buckets, limit: float) -> float:

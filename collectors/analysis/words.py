@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collectors.histogram import Histogram
+
 
 def percent(ratio: float) -> str:
     """ "29 %", with a digit more below ten."""
@@ -18,6 +20,14 @@ def duration(seconds: float) -> str:
     if seconds < 99.5 * 60:
         return f"{seconds / 60:.3g} min"
     return f"{seconds / 3600:.3g} h"
+
+
+def quantile(histogram: Histogram, q: float) -> str:
+    """ "2.31 s", or "over 80 s" where only that is known; "nothing" where nothing was observed."""
+    value = histogram.quantile(q)
+    if value is None:
+        return "nothing"
+    return f"over {latency(value)}" if histogram.is_beyond(q) else latency(value)
 
 
 def latency(seconds: float) -> str:
