@@ -22,22 +22,19 @@ from dashboard.marks import Marks
 from dashboard.palette import Palette
 from dashboard.past import FindPast, Found, LookBack
 from dashboard.replaying import Replaying
-from dashboard.scene import Mode, Scene, Tab, usual_step
+from dashboard.scene import Mode, Scene, Tab
 from dashboard.screens.keys import ALWAYS, frame_keys
 from dashboard.state import Delivery, Feed, History, View, Window
-from dashboard.survey import Span, Survey
+from dashboard.time_axis import TimeAxis
 from dashboard.ways import Keymap
-from dashboard.zoom import KEPT, LongView, coarser, finer, is_long, is_step
 
 _PAGE_SECONDS = 60.0
-_READ_AROUND_SECONDS = 300.0
-"""So much of what lies before the interval looked at is read in full where the axis shows more than memory holds."""
 _FURTHEST_BACK = 30 * 86_400 * NANOSECONDS
 """How far back a time of day is looked for beside a recording."""
 NOTICE_SECONDS = 6
 
 
-class Desk:
+class Desk(TimeAxis):
     """One feed being looked at.
 
     `past` finds what was recorded before a live feed began. Going back further than the feed's history
@@ -56,14 +53,12 @@ class Desk:
         slo: SloBook | None = None,
         past: FindPast | None = None,
     ) -> None:
+        super().__init__(feed if isinstance(feed, Replaying) else None, interval)
         self.feed = feed
         self.slo = slo or SloBook()
-        self.replay: Replaying | None = feed if isinstance(feed, Replaying) else None
         self.palette = palette
-        self.view = View(History())
         self._host_name = host_name
         self._zone = zone
-        self._interval = interval
         self._now = now
         self._units = Units()
         self._arrived: deque[Delivery] = deque()
@@ -77,53 +72,8 @@ class Desk:
         self.always: tuple[Binding, ...] = ALWAYS
         """The keys that every screen of it has, whatever is looked at."""
         self.marks = Marks()
-        self._long_view = LongView()
         self._shown_second = 0
         self._notice: tuple[str, int] | None = None
-        self.columns = 90
-        """Columns of the time axis on the screen."""
-
-    @property
-    def column_step(self) -> int:
-        """Nanoseconds in one column."""
-        return self.view.step or usual_step(self._length())
-
-    @property
-    def visible(self) -> int:
-        """Nanoseconds on the time axis; one column less than there are, as the newest is seldom full."""
-        return self.column_step * max(1, self.columns - 1)
-
-    @property
-    def is_long(self) -> bool:
-        """Whether the axis shows columns that the recording has summed up."""
-        return self._sums_up and is_long(self.column_step, self._length())
-
-    @property
-    def _sums_up(self) -> bool:
-        return self.replay is not None and self.replay.sums_up
-
-    def fit(self, columns: int, scrubber: int) -> None:
-        """How many columns the time axis and the scrubber have; a recording is asked for what they show."""
-        self.columns = columns
-        if self.replay is not None:
-            is_long = self.is_long
-            self.replay.resize(scrubber, _READ_AROUND_SECONDS if is_long else self.visible / NANOSECONDS)
-            self.replay.overlook(self._span() if is_long else None)
-
-    def _span(self) -> Span:
-        assert self.replay is not None
-        return self._long_view.span(self.replay.playback(), self.column_step, self.columns)
-
-    def _survey(self) -> Survey | None:
-        """The columns the axis shows, as far as they are known, where they were summed up."""
-        if self.replay is None or not self.is_long:
-            return None
-        span, known = self._span(), self.replay.playback().survey
-        return Survey(span, known.known if known is not None and known.span.step == span.step else {})
-
-    @property
-    def history(self) -> History:
-        return self.view.history
 
     def arrive(self, delivery: Delivery) -> None:
         """From any thread: something to take in at the next `receive`."""
@@ -264,7 +214,7 @@ class Desk:
             notice=self._notice[0] if self._notice is not None and now < self._notice[1] else None,
             origin="" if self.replay is None else self.replay.origin,
             marks=self.marks.moments,
-            survey=self._survey(),
+            survey=self.survey(),
         )
 
     def tell(self, text: str) -> None:
@@ -285,9 +235,6 @@ class Desk:
 
     def _recorded_name(self) -> str:
         return self.replay.host_name if self.replay is not None else ""
-
-    def _length(self) -> float:
-        return self.replay.interval if self.replay is not None else self._interval
 
     def toggle(self) -> None:
         """Space: hold the view, or let it go on; in a recording, play or stop."""
@@ -350,37 +297,6 @@ class Desk:
         """Whether the oldest interval in memory is within the visible columns."""
         end = self.view.end()
         return end is not None and end - self.visible <= self.history.tracks.start()
-
-    def recall_step(self, step: int) -> None:
-        """Begins at a zoom that there is."""
-        if is_step(step, replay=self._sums_up):
-            self.view.step = step
-
-    def zoom(self, direction: int) -> None:
-        """Closer (1) down to 10 s, away (-1) up to the whole history, or to the usual step (0)."""
-        here, replay = self.column_step, self._sums_up
-        if not direction:
-            step = usual_step(self._length())
-        elif direction > 0:
-            step = finer(here, self.columns)
-        else:
-            step = coarser(here, self.columns, self._whole(), replay=replay)
-        self.view.step = here
-        if replay and is_long(step, self._length()):
-            self.view.step = step  # what is in memory, and looked at in there, stays as it is
-        else:
-            self.view.zoom(step, self.columns)
-        if not direction:
-            self.view.step = None
-
-    def _whole(self) -> int:
-        """How much there is to see, in nanoseconds."""
-        if self.replay is not None:
-            playback = self.replay.playback()
-            length = playback.end - playback.start
-            return length if self.replay.sums_up else min(KEPT, length)
-        tracks = self.history.tracks
-        return min(KEPT, tracks.ends[-1] - tracks.start()) if len(tracks) else 0
 
     def jump_event(self, direction: int) -> None:
         """To the event before or after; phase changes are not among them."""

@@ -21,11 +21,11 @@ from dashboard.format import NANOSECONDS
 from dashboard.scene import QUANTILE_SECONDS, Playback
 from dashboard.scrub import Readable, SummedUp, read_events, read_strip
 from dashboard.seek import nearest, outside, skipped, stepped
+from dashboard.speeds import next_speed
 from dashboard.state import KEEP_SECONDS, Deliver, Window
 from dashboard.survey import Span
 from dashboard.surveyor import Surveyor
 
-SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 _FRAME_SECONDS = 0.1
 """Deliveries are no closer than this, however fast the replay."""
 _LONGEST_WAIT = 1.0
@@ -52,7 +52,7 @@ class ReplayFeed:
     """Implements `dashboard.replaying.Replaying` over a recording, which it closes when it stops.
 
     `at` is where to begin, the end of the recording when None; `speed` is recorded seconds per
-    second, one of `SPEEDS` or any other. `origin` is what the screen says about where the figures come from.
+    second, one of `dashboard.speeds` or any other. `origin` is what the screen says about where the figures come from.
     """
 
     live = False
@@ -287,11 +287,7 @@ class ReplayFeed:
         self._change(playing=False, following=True)
 
     def _change_speed(self, direction: int) -> None:
-        speed = self._playback.speed
-        faster = [one for one in SPEEDS if one > speed]
-        slower = [one for one in SPEEDS if one < speed]
-        wanted = (faster[:1] if direction > 0 else slower[-1:]) or [speed]
-        self._change(speed=wanted[0])
+        self._change(speed=next_speed(self._playback.speed, direction))
         self._go_on()
 
     def _step(self, intervals: int) -> None:
@@ -407,11 +403,8 @@ class ReplayFeed:
 
     def _read_survey(self, surveyor: Surveyor) -> None:
         """For a moment; what the keys ask for goes first."""
-        began = self._clock.monotonic()
-        while surveyor.is_pending and self._commands.empty() and not self._stopped:
-            surveyor.read()
-            if self._clock.monotonic() - began > _SURVEY_SECONDS:
-                break
+        until = self._clock.monotonic() + _SURVEY_SECONDS
+        surveyor.read_on(lambda: self._commands.empty() and not self._stopped and self._clock.monotonic() < until)
         self._change(survey=surveyor.survey())
 
     def _tell(self, message: str) -> None:

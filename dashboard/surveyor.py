@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from dashboard.format import NANOSECONDS
 from dashboard.scrub import StripPart, SummedUp
@@ -47,6 +47,13 @@ class Surveyor:
             changing = self._recording.end - _LATE
             for number in [one for one in self._known if (one + 1) * self._span.step > changing]:
                 del self._known[number]
+
+    def read_on(self, go_on: Callable[[], bool]) -> None:
+        """Reads until all is known, or something else is to be done. Raises RecordingError."""
+        while self.is_pending:
+            self.read()
+            if not go_on():
+                break
 
     def survey(self) -> Survey | None:
         """What is known of the span by now."""

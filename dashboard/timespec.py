@@ -53,7 +53,7 @@ def _latest(text: str, wanted: time, start: int, end: int, zone: tzinfo | None) 
         if start <= moment <= end:
             return moment
         day = date.fromordinal(day.toordinal() - 1)
-    raise ValueError(f"{text} does not occur between {_shown(start, zone)} and {_shown(end, zone)}")
+    raise ValueError(f"{text} does not occur between {shown(start, zone)} and {shown(end, zone)}")
 
 
 def _nanoseconds(moment: datetime, zone: tzinfo | None) -> int:
@@ -63,5 +63,6 @@ def _nanoseconds(moment: datetime, zone: tzinfo | None) -> int:
     return (moment - _1970) // timedelta(microseconds=1) * 1000
 
 
-def _shown(nanoseconds: int, zone: tzinfo | None) -> str:
+def shown(nanoseconds: int, zone: tzinfo | None) -> str:
+    """A moment in whole seconds, as it can be given again."""
     return datetime.fromtimestamp(nanoseconds / NANO, zone).strftime("%Y-%m-%d %H:%M:%S")

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dashboard.commands.common import CommandFailed, UsageError, config_argument, configuration, moment
-from dashboard.commands.screen import run_app, screen_arguments, terminal_needed, ways
+from dashboard.commands.common import CommandFailed, UsageError, config_argument, configuration
+from dashboard.commands.playing import play, speed_of
+from dashboard.commands.screen import screen_arguments, terminal_needed, ways
 
 _DIRECTORY = Path(__file__).parents[1] / "demo"
 _SPEED = 4.0
@@ -44,11 +45,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     loaded = configuration(args)
-    config = loaded.config
     if args.name not in DEMOS:
         raise UsageError(f'there is no demo "{args.name}"; there are {", ".join(DEMOS)}')
-    if not 0.25 <= args.speed <= 64.0:
-        raise UsageError(f"--speed: {args.speed:g} is out of range: it must be 0.25 to 64")
+    speed = speed_of(args.speed, _SPEED)
     terminal_needed("`phasetop once` prints one interval of this machine")
     chosen = ways(loaded)
     with tempfile.TemporaryDirectory(prefix="phasetop-demo-") as directory:
@@ -56,30 +55,8 @@ def run(args: argparse.Namespace) -> int:
         from collectors.replay import Recording
 
         with Recording(path) as recording:
-            at = moment("--at", args.at, recording)
-            from dashboard.app import PhasetopApp
-            from dashboard.objectives import slo_book
-            from dashboard.replay_feed import ReplayFeed
-            from dashboard.scrub import origin
-
             begin = recording.start + round(DEMOS[args.name].begin * 1e9)
-            feed = ReplayFeed(
-                recording,
-                at=begin if at is None else at,
-                speed=args.speed,
-                playing=True,
-                origin=origin(recording),
-            )
-            app = PhasetopApp(
-                feed,
-                title_host=feed.host_name,
-                ascii=config.tui.ascii,
-                zone=feed.zone,
-                interval=feed.interval,
-                slo=slo_book(config.slo),
-                ways=chosen,
-            )
-            return run_app(app, mouse=config.tui.mouse)
+            return play(recording, loaded.config, chosen, at=args.at, begin=begin, speed=speed, playing=True)
 
 
 def unpacked(name: str, directory: Path) -> Path:

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from collectors.clock import NANO
 from dashboard.commands.common import CommandFailed, narrate
-
-if TYPE_CHECKING:
-    from datetime import tzinfo
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +18,7 @@ def run(args: argparse.Namespace) -> int:
 
     from collectors.replay import Recording
     from collectors.store import RecordingError
+    from dashboard.timespec import shown
     from exporters.repair import repair
 
     try:
@@ -37,10 +32,6 @@ def run(args: argparse.Namespace) -> int:
     except (OSError, sqlite3.Error) as error:
         raise CommandFailed(f"{args.output} cannot be written: {getattr(error, 'strerror', None) or error}") from None
     lost = f"; {done.lost} before the last of them could not be read" if done.lost else ""
-    span = f"from {_told(done.start, zone)} to {_told(done.end, zone)}"
+    span = f"from {shown(done.start, zone)} to {shown(done.end, zone)}"
     narrate(f"{args.output}: {done.saved} intervals, {span}{lost}")
     return 0
-
-
-def _told(moment: int, zone: tzinfo) -> str:
-    return datetime.fromtimestamp(moment / NANO, zone).isoformat(" ", "seconds")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dashboard.commands.common import CommandFailed, UsageError, config_argument, configuration, moment
-from dashboard.commands.screen import run_app, screen_arguments, terminal_needed, ways
-
-_SPEEDS = (0.25, 64.0)
+from dashboard.commands.common import CommandFailed, config_argument, configuration
+from dashboard.commands.playing import play, speed_of
+from dashboard.commands.screen import screen_arguments, terminal_needed, ways
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,9 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     loaded = configuration(args)
-    config = loaded.config
-    if args.speed is not None and not _SPEEDS[0] <= args.speed <= _SPEEDS[1]:
-        raise UsageError(f"--speed: {args.speed:g} is out of range: it must be {_SPEEDS[0]:g} to {_SPEEDS[1]:g}")
+    speed = speed_of(args.speed, 1.0)
     terminal_needed(f"`phasetop dump {args.path} --format jsonl` prints the recording")
     chosen = ways(loaded)
     from collectors.replay import Recording
@@ -39,21 +36,12 @@ def run(args: argparse.Namespace) -> int:
     except RecordingError as error:
         raise CommandFailed(str(error)) from None
     with recording:
-        at = moment("--at", args.at, recording)
-        from dashboard.app import PhasetopApp
-        from dashboard.objectives import slo_book
-        from dashboard.replay_feed import ReplayFeed
-        from dashboard.scrub import origin
-
-        feed = ReplayFeed(recording, at=at, speed=args.speed or 1.0, playing=args.speed is not None,
-                          origin=origin(recording, relabelled=args.relabel))  # fmt: skip
-        app = PhasetopApp(
-            feed,
-            title_host=feed.host_name,
-            ascii=config.tui.ascii,
-            zone=feed.zone,
-            interval=feed.interval,
-            slo=slo_book(config.slo),
-            ways=chosen,
+        return play(
+            recording,
+            loaded.config,
+            chosen,
+            at=args.at,
+            speed=speed,
+            playing=args.speed is not None,
+            relabelled=args.relabel,
         )
-        return run_app(app, mouse=config.tui.mouse)

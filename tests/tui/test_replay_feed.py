@@ -6,8 +6,9 @@ from collectors.clock import FakeClock
 from collectors.model import HOST, Interval, Label, Tick
 from dashboard.desk import Desk
 from dashboard.palette import palette
-from dashboard.replay_feed import SPEEDS, ReplayFeed
+from dashboard.replay_feed import ReplayFeed
 from dashboard.replaying import Replaying
+from dashboard.speeds import SPEEDS
 from dashboard.state import Delivery
 from tests.patience import until
 
