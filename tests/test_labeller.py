@@ -149,6 +149,49 @@ def test_an_idle_counter_proves_idleness_without_waiting_ten_seconds() -> None:
     assert set(names(done)) == {"idle"}
 
 
+def test_an_idle_counter_a_little_short_of_an_idle_interval_makes_no_prefill() -> None:
+    """Its last update is older on one page than on the one before, so a fifth of a second is missing."""
+    idle, short = (reading(engine="sglang", idle_seconds=told) for told in (1.0, 0.8))
+    labels = settled(intervals([idle] * 4 + [short] + [idle] * 4))
+    assert set(names(labels)[1:]) == {"idle"}
+    assert set(labels[4].phase.evidence) == {"idle-counter"}
+
+
+def test_an_update_of_an_idle_counter_that_is_missing_between_idle_intervals_makes_no_prefill() -> None:
+    """One page came just before an update, and a later one just after: the idle second is told three pages late."""
+    idle, none, twice = (reading(engine="sglang", idle_seconds=told) for told in (1.0, 0.0, 2.0))
+    missing = EngineReading(endpoint=ENDPOINT, engine_index="0", engine="sglang", state="stale")
+    labels = settled(intervals([idle] * 4 + [none, idle, idle, twice] + [idle] * 12))
+    assert set(names(labels)[1:]) == {"idle"}
+    for_two = reading(engine="sglang", idle_seconds=2.0, window_seconds=2.0)
+    short = reading(engine="sglang", idle_seconds=0.9)
+    labels = settled(intervals([idle] * 4 + [short, missing, for_two] + [idle] * 12))
+    assert set(names(labels)[1:]) == {"idle"}
+
+
+def test_busy_time_by_an_idle_counter_before_a_prompt_lands_stays_prefill() -> None:
+    idle, begins, busy = (reading(engine="sglang", idle_seconds=told) for told in (1.0, 0.6, 0.0))
+    landed = prompt_landed(5000, 3.4, engine="sglang", idle_seconds=0.0)
+    labels = settled(intervals([idle] * 4 + [begins, busy, busy, landed] + [idle] * 4))
+    assert names(labels)[4:8] == ["prefill"] * 4
+
+
+def test_silence_that_an_idle_counter_does_not_explain_is_not_idle_however_short_the_intervals() -> None:
+    idle, busy = (reading(engine="sglang", idle_seconds=told) for told in (0.25, 0.0))
+    landed = prompt_landed(5000, 4.9, engine="sglang", idle_seconds=0.0)
+    labels = settled(intervals([idle] * 8 + [busy] * 19 + [landed] + [idle] * 8, seconds=0.25))
+    assert "idle" not in names(labels)[10:28]
+
+
+def test_a_prompt_claims_no_time_before_its_request_came() -> None:
+    """By its cost it took four seconds, but its first token came after one."""
+    decoded = [decoding(steps=100)] * 60
+    computed = [prompt_landed(1000, 1.0, requests_running=2.0)] * 60
+    labels = settled(intervals(decoded + computed + [reading()] * 12 + [prompt_landed(4000, 1.0)] + [reading()] * 12))
+    assert names(labels)[121:130] == ["idle"] * 9
+    assert names(labels)[132] == "prefill"
+
+
 def test_the_gpus_of_an_engine_share_its_split_of_their_own_busy_time() -> None:
     hardware = {"GPU-0": gpu("GPU-0", kernel_active_ratio=0.8), "GPU-1": gpu("GPU-1", kernel_active_ratio=0.4)}
     made = intervals([decoding(gpus=("GPU-0", "GPU-1"))] * 12, gpus=[hardware] * 12)

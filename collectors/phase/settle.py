@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
+from math import inf
 from operator import attrgetter, is_
 from typing import NamedTuple
 
@@ -21,6 +22,10 @@ SETTLE_SECONDS = 10.0
 
 IDLE_COUNTER_SECONDS = 1.0
 """How seldom an engine brings its idle counter up to date (SGLang: once a second)."""
+
+_COUNTER_LAG = 0.5 * IDLE_COUNTER_SECONDS
+"""Seconds that an idle counter is often short of an idle interval, because it is older on the later page than on the
+earlier one; the whole time between two updates at most."""
 
 _NEGLIGIBLE = 0.05
 """A part of the interval too small to change its label."""
@@ -82,14 +87,18 @@ class _Draft:
     measured: float | None
     busy: float | None
     """Measured busy time; an idle counter's may have been moved to where it belongs."""
-    is_late: bool
+    has_gaps: bool
     """Idle stretches measured by a GPU, whose figures trail by some tenths of a second."""
     claimed: float = 0.0
     reached: float = 0.0
+    is_late: bool = False
+    """A GPU's idle stretches, here or in what follows so closely that they may have been here."""
     precedes_prompt: bool = False
     """Silent, and what follows in silence is a prompt under way whose beginning is not told yet."""
     is_told: bool = False
     """The next interval was idle, or something was counted in it: no prompt is under way in silence."""
+    short: float = 0.0
+    """Seconds by which an idle counter is short of this silence and what follows, until it tells of idle time."""
     claims: tuple[object, ...] = ()
     split: Split | None = None
     """What was concluded from the claims the last time."""
@@ -97,8 +106,13 @@ class _Draft:
     @property
     def room(self) -> float:
         """Seconds not yet spoken for, in which prefill may have been going on."""
-        limit = self.seen.seconds if self.busy is None or self.is_late else self.busy
+        limit = self.seen.seconds if self.busy is None or self.has_gaps else self.busy
         return max(0.0, limit - (self.decode or 0.0) - self.claimed)
+
+    @property
+    def is_unclaimed(self) -> bool:
+        """No sign of work in it, nor of any that reaches into it."""
+        return not self.seen.moved and self.claimed == self.reached == 0.0
 
     @property
     def is_proven_idle(self) -> bool:
@@ -125,14 +139,15 @@ class Splitting:
         later = 0.0
         splits = []
         for draft in reversed(drafts):
-            is_heard = _is_heard(draft.seen, later)
-            later += draft.seen.seconds
+            updates = _updates(draft.seen, later)
+            later += 0.0 if draft.seen.missing else draft.seen.seconds
             claims = (
-                draft.claimed, draft.reached, draft.busy, draft.precedes_prompt, draft.is_late, draft.is_told, is_heard
+                draft.claimed, draft.reached, draft.busy, draft.precedes_prompt, draft.is_late, draft.is_told,
+                draft.short, updates,
             )  # fmt: skip
             found = draft.split
             if found is None or draft.claims != claims:
-                found = draft.split = _conclude(draft, model, final=False, is_heard=is_heard)
+                found = draft.split = _conclude(draft, model, final=False, updates=updates)
                 draft.claims = claims
             splits.append(found)
         splits.reverse()
@@ -159,9 +174,9 @@ class Splitting:
 
     def first(self, model: CostModel) -> Split:
         """The split of the first observation, which gets no more evidence: what is still open in it is decided."""
-        later = sum(draft.seen.seconds for draft in reversed(self._drafts[1:]))
+        later = sum(draft.seen.seconds for draft in reversed(self._drafts[1:]) if not draft.seen.missing)
         first = self._drafts[0]
-        return _conclude(first, model, final=True, is_heard=_is_heard(first.seen, later))
+        return _conclude(first, model, final=True, updates=_updates(first.seen, later))
 
     def drop_first(self) -> None:
         """The first observation has been taken out."""
@@ -172,9 +187,11 @@ def _look_ahead(drafts: list[_Draft]) -> None:
     """What the intervals after one tell of it.
 
     Silence is not idle when a request turns out to run while nothing lands: its prompt may have begun in it.
+    It is, though an idle counter is a little short of it, when idle time follows.
     A GPU's figures trail, so idle stretches in the next ones may have been in this one.
     """
     under_way = is_told = False
+    short = 0.0
     ahead = _TRAILING_SECONDS
     """Seconds to the next figure with idle stretches in it."""
     newest = drafts[-1] if drafts else None
@@ -187,15 +204,24 @@ def _look_ahead(drafts: list[_Draft]) -> None:
         draft.precedes_prompt, draft.is_told = under_way, is_told
         is_told = draft.is_proven_idle or seen.moved
         if seen.busy_source == "gpu":
-            has_gaps = (seen.busy or 0.0) < _THROUGHOUT * seen.seconds
             is_ending = draft is newest and not seen.running
-            draft.is_late = has_gaps or is_ending or ahead < _TRAILING_SECONDS
-            ahead = 0.0 if has_gaps else ahead + seen.seconds
+            draft.is_late = draft.has_gaps or is_ending or ahead < _TRAILING_SECONDS
+            ahead = 0.0 if draft.has_gaps else ahead + seen.seconds
+        if draft.is_proven_idle:
+            short = 0.0
+        elif seen.busy_source == "idle-counter" and draft.busy is not None and draft.is_unclaimed:
+            short += draft.busy
+        else:
+            short = inf
+        draft.short = short
 
 
-def _is_heard(seen: Observation, later: float) -> bool:
-    """An idle counter's word on an interval is out only when its next update has been seen, `later` seconds on."""
-    return seen.busy_source != "idle-counter" or later >= 0.9 * IDLE_COUNTER_SECONDS
+def _updates(seen: Observation, later: float) -> int:
+    """How often an idle counter was brought up to date after an interval, `later` seconds on; two is often enough.
+
+    Its word on an interval is out only with the next update.
+    """
+    return min(2, int(later / (0.9 * IDLE_COUNTER_SECONDS))) if seen.busy_source == "idle-counter" else 2
 
 
 def _draft(given: Observation, model: CostModel) -> _Draft:
@@ -211,8 +237,8 @@ def _draft(given: Observation, model: CostModel) -> _Draft:
         decode = min(seen.seconds, model.decode_seconds(seen.steps, seen.generated or 0.0, seen.kv_steps))
     else:
         decode = None
-    is_late = seen.busy_source == "gpu" and (seen.busy or 0.0) < _THROUGHOUT * seen.seconds
-    return _Draft(given, seen, decode, seen.busy, seen.busy, is_late)
+    has_gaps = seen.busy_source == "gpu" and (seen.busy or 0.0) < _THROUGHOUT * seen.seconds
+    return _Draft(given, seen, decode, seen.busy, seen.busy, has_gaps)
 
 
 def _move_late_idle(drafts: list[_Draft], model: CostModel) -> None:
@@ -249,23 +275,34 @@ def _reach_back(drafts: list[_Draft], landed: int, model: CostModel) -> None:
     seen = drafts[landed].seen
     if seen.missing:
         return
+    waited = seen.ttft_mean * seen.first if seen.ttft_mean is not None and seen.first else None
     if seen.prefill_seconds is not None:
         _claim(drafts, landed, seen.prefill_seconds)
     elif seen.prompt and model.knows_prefill:
-        _claim(drafts, landed, model.prefill_seconds(seen.prompt))
+        # No prompt was computed before its request came; unfinished ones, which operations tell of, may have been.
+        reach = inf if waited is None or seen.flops is not None else waited
+        _claim(drafts, landed, model.prefill_seconds(seen.prompt), reach)
     if seen.ttft_mean is not None and seen.first and seen.prompt != 0:  # None: prompts are not counted as they land
         _cover(drafts, landed, seen.ttft_mean, max(seen.ttft_mean, seen.ttft_longest or 0.0), seen.first)
 
 
-def _claim(drafts: list[_Draft], landed: int, seconds: float) -> None:
-    """Time that adds up: no two prompts' engine time is the same second."""
+def _claim(drafts: list[_Draft], landed: int, seconds: float, reach: float = inf) -> None:
+    """Time that adds up: no two prompts' engine time is the same second.
+
+    `reach` is how many seconds before the interval it may have begun.
+    """
     for index in range(landed, -1, -1):
         draft = drafts[index]
         if seconds <= 0 or draft.is_proven_idle:
             return
+        limit = draft.seen.seconds
+        if index < landed:
+            limit, reach = min(limit, reach), reach - limit
+            if limit <= 0:
+                return
         if draft.seen.missing:
             continue
-        part = min(seconds, draft.room)
+        part = min(seconds, draft.room, limit)
         draft.claimed += part
         seconds -= part
 
@@ -287,10 +324,10 @@ def _cover(drafts: list[_Draft], landed: int, mean: float, longest: float, count
         remaining -= earlier.seen.seconds
 
 
-def _conclude(draft: _Draft, model: CostModel, *, final: bool, is_heard: bool) -> Split:
+def _conclude(draft: _Draft, model: CostModel, *, final: bool, updates: int) -> Split:
     seen = draft.seen
     if draft.is_proven_idle:
-        complete = final or (is_heard and not seen.missing)
+        complete = final or (updates > 0 and not seen.missing)
         return Split(0.0, 0.0, seen.seconds, 0.0, (_idle_evidence(seen),), 0.02, complete=complete)
     if seen.missing:
         return Split(0.0, 0.0, 0.0, seen.seconds, (), 1.0, complete=final)
@@ -303,7 +340,7 @@ def _conclude(draft: _Draft, model: CostModel, *, final: bool, is_heard: bool) -
     if draft.decode is None:
         return _by_bounds(draft, final)
     if draft.decode == 0.0:
-        return _without_decode(draft, final=final, is_heard=is_heard)
+        return _without_decode(draft, final=final, updates=updates)
     return _by_deficit(draft, model, final)
 
 
@@ -359,7 +396,7 @@ def _decode_estimate(draft: _Draft) -> float:
     return draft.decode if draft.decode is not None else draft.seen.seconds - draft.claimed
 
 
-def _without_decode(draft: _Draft, *, final: bool, is_heard: bool) -> Split:
+def _without_decode(draft: _Draft, *, final: bool, updates: int) -> Split:
     """Nothing was decoded: the busy part is prefill, and only how much of it is busy is open."""
     cover = min(draft.seen.seconds, max(draft.claimed, draft.reached))
     evidence: tuple[Evidence, ...] = ("bounds", "latency") if draft.reached > 0 else ("bounds",)
@@ -367,12 +404,17 @@ def _without_decode(draft: _Draft, *, final: bool, is_heard: bool) -> Split:
         # The GPU trails: it was busy with what the interval before has counted, unless a prompt has begun in silence.
         prefill = cover if draft.is_told or draft.seen.running_before else max(draft.busy or 0.0, cover)
         return Split(prefill, 0.0, draft.seen.seconds - prefill, 0.0, evidence, 0.05, complete=draft.is_told)
-    if draft.busy is not None and is_heard:
-        prefill = max(draft.busy, cover)
-        return Split(prefill, 0.0, draft.seen.seconds - prefill, 0.0, evidence, 0.05, complete=True)
-    if draft.busy is not None and not final and draft.seen.seconds < 0.9 * IDLE_COUNTER_SECONDS:
+    if draft.busy is not None and not (final or updates) and draft.seen.seconds < 0.9 * IDLE_COUNTER_SECONDS:
         # Too short an interval for the idle counter to have spoken.
         return Split(cover, 0.0, 0.0, draft.seen.seconds - cover, evidence, 0.5, complete=False)
+    if draft.short <= _COUNTER_LAG:
+        return Split(0.0, 0.0, draft.seen.seconds, 0.0, ("idle-counter",), 0.05, complete=final or updates > 1)
+    if draft.short <= IDLE_COUNTER_SECONDS and updates:
+        # A whole update is missing between two stretches of idle time; it may come late, or work may land after all.
+        return Split(0.0, 0.0, draft.seen.seconds, 0.0, ("idle-counter",), 0.05, complete=final)
+    if draft.busy is not None and updates:
+        prefill = max(draft.busy, cover)
+        return Split(prefill, 0.0, draft.seen.seconds - prefill, 0.0, evidence, 0.05, complete=True)
     return _open_rest(draft, cover, evidence, final)
 
 
