@@ -124,6 +124,7 @@ class PromClient:
         self._reading = threading.Lock()  # one answer at a time: a screen beside it must get its turn
         self._closed = False
         self._refusals = 0
+        self._refusal = ""
         self._not_before = 0.0
         self.queries = 0
         """Queries sent so far."""
@@ -215,7 +216,7 @@ class PromClient:
     def _mind_the_pause(self) -> None:
         wait = self._not_before - self._monotonic()
         if wait > 0:
-            raise PromProblem("busy", f"asked to be left alone; next try in {math.ceil(wait)} s", wait=wait)
+            raise PromProblem("busy", f"{self._refusal}; next try in {math.ceil(wait)} s", wait=wait)
 
     def _turned_away(self, status: int, headers: Mapping[str, str]) -> PromProblem:
         told = headers.get("retry-after", "")
@@ -226,10 +227,11 @@ class PromClient:
             if told.isascii() and told.isdecimal():
                 wait = max(wait, min(float(told[:6]), _LONGEST_WAIT))
             self._not_before = self._monotonic() + wait
-        front = in_front(headers)
-        by = f" by {front}" if front else ""
-        what = "too many queries" if status == HTTPStatus.TOO_MANY_REQUESTS else "not available"
-        return PromProblem("busy", f"{what} ({status}{by}); next try in {math.ceil(wait)} s", wait=wait)
+            front = in_front(headers)
+            by = f" by {front}" if front else ""
+            what = "too many queries" if status == HTTPStatus.TOO_MANY_REQUESTS else "not available"
+            self._refusal = f"{what} ({status}{by})"
+        return PromProblem("busy", f"{self._refusal}; next try in {math.ceil(wait)} s", wait=wait)
 
     def _posted(self, url: str, form: Mapping[str, str], deadline: float) -> tuple[int, Mapping[str, str], bytes]:
         load_httpx()

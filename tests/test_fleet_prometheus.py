@@ -180,6 +180,21 @@ def test_the_last_look_stays_with_the_reason_and_the_next_one_recovers(answer: A
     assert states[-1].failing_since is None
 
 
+def test_a_server_that_is_gone_is_one_line_whatever_was_asked() -> None:
+    answers = FakeFleet()
+    with prom_server(answers) as server:
+        fleet = fleet_of(server)
+        fleet.look()
+        fleet._identified = fleet._rules_asked = -1e9
+        server.answer = lambda asked: Answer(status=500, body=b"<html>")
+        everything = fleet.look().problems
+        server.answer = lambda asked: Answer(status=500, body=b"") if "info" in asked["query"] else answers(asked)
+        names = fleet.look().problems
+        fleet.close()
+    assert everything == ("everything: answers with HTML instead of Prometheus' JSON (HTTP 500); shown as 0 s ago",)
+    assert names == ("models and roles: answers with nothing instead of Prometheus' JSON (HTTP 500)",)
+
+
 def test_a_server_that_never_answered_is_named_and_found_when_it_comes() -> None:
     states: list[FleetState] = []
     clock = FakeClock()

@@ -116,11 +116,10 @@ class PrometheusFleet:
         in the past, when anything could not be had.
         """
         began, asked = time.monotonic(), self.client.queries
-        problems: list[str] = []
-        self._find_rules(at, problems)
+        not_learnt = self._find_rules(at)
         nodes = self._nodes_asked(at)
         answers, failed = self._asked(at, quantile)
-        self._learn(nodes, at, problems)
+        not_learnt |= self._learn(nodes, at)
         read = [answer.samples_read for answer in answers.values()]
         warnings = tuple(dict.fromkeys(line for answer in answers.values() for line in answer.warnings))
         now = self._wall()
@@ -131,7 +130,7 @@ class PrometheusFleet:
             kept.pop(_MACHINES, None)
         if failed and (at is not None or "health" not in kept):
             raise next(iter(failed.values()))
-        problems += _told(failed, kept, now)
+        problems = _told(failed, not_learnt, kept, now)
         numbers: Numbers = {}
         for one in kept.values():
             numbers.update(one.numbers)
@@ -142,7 +141,7 @@ class PrometheusFleet:
             at=(kept["health"].at if at is None else at),
             nodes=nodes_of(numbers, self._identities, known, now),
             warnings=warnings,
-            problems=tuple(problems),
+            problems=problems,
             took=time.monotonic() - began,
             queries=self.client.queries - asked,
             samples_read=sum(one or 0 for one in read) if any(one is not None for one in read) else None,
@@ -186,19 +185,18 @@ class PrometheusFleet:
         vector = self.client.query(query_of(figures, self.target, rules), at=at, lookback=lookback)
         return _Answer(numbers_of(vector, self.target), vector.warnings, vector.samples_read)
 
-    def _find_rules(self, at: float | None, problems: list[str]) -> None:
+    def _find_rules(self, at: float | None) -> dict[str, PromProblem]:
         """Which rules there are: asked seldom, and for every moment in the past, when they may not have been there."""
         now = time.monotonic()
         is_due = now - self._rules_asked >= _RULES_AGAIN or at is not None
-        if not is_due or self.target.window != RULE_WINDOW:
-            return
-        try:
-            present = self.client.query(rules_present(self.target), at=at, lookback=_RULE_LOOKBACK)
-        except PromProblem as problem:
-            problems.append(f"rules: {problem.reason}")
-            return
-        self._rules = frozenset(labels.get("__name__", "") for labels, _ in present.samples)
-        self._rules_asked = now if at is None else -math.inf
+        if is_due and self.target.window == RULE_WINDOW:
+            try:
+                present = self.client.query(rules_present(self.target), at=at, lookback=_RULE_LOOKBACK)
+            except PromProblem as problem:
+                return {"rules": problem}
+            self._rules = frozenset(labels.get("__name__", "") for labels, _ in present.samples)
+            self._rules_asked = now if at is None else -math.inf
+        return {}
 
     def _nodes_asked(self, at: float | None) -> dict[str, Future[Vector]]:
         """What changes seldom: what the nodes are, and how often they are scraped."""
@@ -213,7 +211,7 @@ class PrometheusFleet:
             "scrapes": ask(self.client.query, scrapes_in_window(self.target), at=at),
         }  # fmt: skip
 
-    def _learn(self, asked: dict[str, Future[Vector]], at: float | None, problems: list[str]) -> None:
+    def _learn(self, asked: dict[str, Future[Vector]], at: float | None) -> dict[str, PromProblem]:
         answers, failed = _gathered(asked)
         if "models and roles" in answers and "labels" in answers:
             self._identities = identities(answers["models and roles"].samples, answers["labels"].samples, self.target)
@@ -221,7 +219,7 @@ class PrometheusFleet:
         scrapes = [value for _, value in answers["scrapes"].samples] if "scrapes" in answers else []
         if scrapes and scrapes[0] >= 1:
             self.scrape_interval = max(1.0, RULE_WINDOW / scrapes[0])
-        problems += [f"{name}: {problem.reason}" for name, problem in failed.items()]
+        return failed
 
 
 def _is_any_without_phases(answers: Mapping[str, _Answer]) -> bool:
@@ -244,14 +242,18 @@ def _gathered(waiting: dict[str, Future[T]]) -> tuple[dict[str, T], dict[str, Pr
     return answers, failed
 
 
-def _told(failed: dict[str, PromProblem], kept: dict[str, _Kept], now: float) -> list[str]:
+def _told(
+    failed: Mapping[str, PromProblem], not_learnt: Mapping[str, PromProblem], kept: Mapping[str, _Kept], now: float
+) -> tuple[str, ...]:
     """A line for each reason, with what it keeps from being seen and how old what stands there is."""
     by_reason: dict[str, list[str]] = {}
-    for name, problem in failed.items():
+    for name, problem in (*failed.items(), *not_learnt.items()):
         by_reason.setdefault(problem.reason, []).append(name)
     lines = []
     for reason, names in by_reason.items():
         ages = [now - kept[name].at for name in names if name in kept]
-        what = "everything" if len(names) == len(kept) and len(names) > 1 else ", ".join(names)
-        lines.append(f"{what}: {reason}" + (f"; shown as {max(ages):.0f} s ago" if ages else "; not shown"))
-    return lines
+        what = "everything" if len(ages) == len(kept) > 1 else ", ".join(names)
+        is_missing = not ages and any(name in failed for name in names)
+        shown = f"; shown as {max(ages):.0f} s ago" if ages else "; not shown" if is_missing else ""
+        lines.append(f"{what}: {reason}{shown}")
+    return tuple(lines)

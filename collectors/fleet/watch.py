@@ -24,6 +24,8 @@ _AT_ONCE = 30
 _LAG = 12.0
 """Seconds after which the counters of an interval are complete."""
 _REST = 0.05
+MAP_PROBLEM = "heat map: "
+"""How a problem begins that keeps the map alone from being filled."""
 
 
 class FleetSource(Protocol):
@@ -193,7 +195,7 @@ class FleetWatch:
             except PromProblem as problem:
                 if not self._stopped:
                     newest = heat.newest(last)
-                    self._change(**known, last_column=newest, is_filling=True, problem=f"heat map: {problem.reason}")
+                    self._change(**known, last_column=newest, is_filling=True, problem=MAP_PROBLEM + problem.reason)
                 return
             self._change(**known, last_column=heat.newest(last), is_filling=number + 1 < len(spans))
         if not spans:

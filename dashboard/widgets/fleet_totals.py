@@ -6,6 +6,7 @@ from rich.style import Style
 
 from collectors.fleet.model import PHASES
 from collectors.fleet.totals import BUSY_AT_MOST, KV_AT_MOST, Balance, Totals
+from collectors.fleet.watch import MAP_PROBLEM
 from dashboard.fleet_board import FleetBoard
 from dashboard.format import NANOSECONDS, clock, date, duration, interval_length, percent, zone_name
 from dashboard.scene import Scene
@@ -167,9 +168,9 @@ class FleetFindings(Panel):
 def problems(board: FleetBoard) -> list[str]:
     """Why what is shown is not all there is now, a line each."""
     state = board.state
-    lines = [state.problem] if state.problem is not None else []
-    if state.snapshot is not None:
-        lines += [*state.snapshot.problems, *state.snapshot.warnings]
+    lines = [] if state.snapshot is None else [*state.snapshot.problems, *state.snapshot.warnings]
+    if state.problem is not None and not any(state.problem.removeprefix(MAP_PROBLEM) in line for line in lines):
+        lines.insert(0, state.problem)
     return lines
 
 
