@@ -13,7 +13,7 @@ from collectors.file_trace import FileTrace, trace_if_there
 from collectors.model import RULE_VERSION
 from collectors.store import DamagedRecording, RecordingError, is_being_written, reading, recording_files
 from collectors.store_find import Extent
-from collectors.store_read import FileReader
+from collectors.store_read import LATEST, FileReader
 from collectors.text import clean
 
 T = TypeVar("T")
@@ -23,7 +23,6 @@ _OPEN_FILES = 4
 _GROWING = 2
 """A file's last labels are written while the next one has begun."""
 _DESCRIPTION_LIMIT = 200
-_LATEST = 2**62  # ns since 1970: the year 2116
 
 
 @dataclass(slots=True)
@@ -223,7 +222,7 @@ class Parts:
             raise DamagedRecording(f"{path}: holds no interval yet; look again when recording has begun")
         with reading(path):
             seconds = float(meta["interval_seconds"])
-            if not (0 <= extent.start <= extent.end < _LATEST and 0 < seconds < math.inf):
+            if not (0 <= extent.start <= extent.end < LATEST and 0 < seconds < math.inf):
                 raise ValueError("its times are none")
             return Part(
                 path=path,

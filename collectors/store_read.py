@@ -8,43 +8,28 @@ from __future__ import annotations
 
 import json
 import math
-import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
-from collectors.histogram import Histogram
 from collectors.model import PHASE_LABELS, WHY_SEPARATOR, Bottleneck, Event, Gap, Interval, Label, Phase
 from collectors.phase.calibrate import CostModel
-from collectors.readings import EngineReading, GpuReading, HostReading, Reading
+from collectors.readings import EngineReading, GpuReading, HostReading
 from collectors.store import open_reader, reading
 from collectors.store_find import Finder, one
 from collectors.store_older import STEPS, Steps
-from collectors.store_schema import (
-    HISTOGRAM_SUM_SCALE,
-    LABEL_RATIOS,
-    LABEL_SCALE,
-    SHARES,
-    SOURCES,
-    Source,
-    histogram_columns,
-    quoted,
-    unscaled,
-)
+from collectors.store_readings import RANGE, TEXT_LIMIT, Remembered, SourceReader, cleaned, columns_of
+from collectors.store_schema import LABEL_RATIOS, LABEL_SCALE, SHARES, SOURCES
 from collectors.text import clean
 
-K = TypeVar("K")
 T = TypeVar("T")
 
-_REMEMBERED = 4096
-_TEXT_LIMIT = 4096
-_LATEST = 2**62  # ns since 1970: the year 2116
+LATEST = 2**62
+"""Nanoseconds since 1970 that no time of a recording reaches: the year 2116."""
 _LONGEST_SECONDS = 1e10
-_LIST_LIMIT = 8192
-_RANGE = "WHERE r.sequence BETWEEN ? AND ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,98 +52,10 @@ class PhaseRow(NamedTuple):
     phase: Phase | None
 
 
-class _Remembered(dict[K, T]):
-    """What is looked up or decoded again and again, up to a few thousand at a time."""
-
-    def __init__(self, load: Callable[[K], T]) -> None:
-        super().__init__()
-        self._load = load
-
-    def __missing__(self, key: K) -> T:
-        if len(self) >= _REMEMBERED:
-            self.clear()
-        found = self[key] = self._load(key)
-        return found
-
-
-class _SourceReader:
-    """The columns one source's table has in this file, and the readings in its rows.
-
-    A field that this file lacks is missing; a column that no field is known for is passed over.
-    Scales are the file's own.
-    """
-
-    def __init__(self, connection: sqlite3.Connection, source: Source) -> None:
-        self._source = source
-        present = _columns(connection, source.name)
-        scales = dict(
-            connection.execute("SELECT name, scale FROM field WHERE source = ? AND scale > 0", (source.name,))
-        )
-        numbers = [spec for spec in source.numbers if spec.name in present and spec.name in scales]
-        self._numbers = tuple(spec.name for spec in numbers)
-        self._histograms = tuple(
-            spec.name for spec in source.histograms if present.issuperset(histogram_columns(spec.name))
-        )
-        self._lists = tuple(
-            (spec.name, None if spec.unit == "text" else scales[spec.name])
-            for spec in source.lists
-            if spec.name in present and spec.name in scales
-        )
-        columns = ["r.sequence", "r.facts"]
-        columns += [unscaled(spec.name, scales[spec.name], whole=spec.name in source.whole) for spec in numbers]
-        columns += [f"r.{quoted(name)}" for name, _ in self._lists]
-        for name in self._histograms:
-            layout, counts, total = histogram_columns(name)
-            columns += [f"r.{layout}", f"r.{counts}", f"r.{total} / {HISTOGRAM_SUM_SCALE}.0"]
-        self._select = f"SELECT {', '.join(columns)} FROM {source.name} r {_RANGE} ORDER BY r.sequence, r.entity"
-        self._connection = connection
-        self._facts = _Remembered(self._load_facts)
-        present = _columns(connection, source.facts)
-        self._texts = tuple(spec.name for spec in source.texts if spec.name in present)
-        self._steady_lists = tuple(
-            (spec.name, None if spec.unit == "text" else scales[spec.name])
-            for spec in source.steady_lists
-            if spec.name in present and spec.name in scales
-        )
-        steady = [spec for spec in source.steady if spec.name in present and spec.name in scales]
-        self._steady = tuple(spec.name for spec in steady)
-        columns = [f"f.{quoted(name)}" for name in (*self._texts, *(name for name, _ in self._steady_lists))]
-        columns += [unscaled(spec.name, scales[spec.name], whole=False, row="f") for spec in steady]
-        self._select_facts = f"SELECT {', '.join(columns)} FROM {source.facts} f WHERE f.id = ?"
-
-    def _load_facts(self, number: int) -> dict[str, Any]:
-        row = one(self._connection, self._select_facts, number)
-        texts = len(self._texts)
-        facts: dict[str, Any] = {name: _cleaned(text) for name, text in zip(self._texts, row[:texts], strict=True)}
-        if "gpus" in facts:
-            facts["gpus"] = tuple(facts["gpus"].split(",")) if facts["gpus"] else ()
-        for (name, scale), stored in zip(self._steady_lists, row[texts:], strict=False):
-            facts[name] = _list(stored, scale)
-        facts.update(zip(self._steady, row[texts + len(self._steady_lists) :], strict=True))
-        return facts
-
-    def rows(self, first: int, last: int, bounds: _Remembered[int, tuple[float, ...]]) -> Iterator[tuple[int, Reading]]:
-        """(sequence, reading) of a range of intervals."""
-        numbers, count = self._numbers, 2 + len(self._numbers)
-        make = self._source.reading
-        for row in self._connection.execute(self._select, (first, last)).fetchall():
-            values = dict(zip(numbers, row[2:count], strict=True))
-            values.update(self._facts[row[1]])
-            at = count
-            for name, scale in self._lists:
-                values[name] = _list(row[at], scale)
-                at += 1
-            for name in self._histograms:
-                if row[at] is not None:
-                    values[name] = _histogram(bounds[row[at]], row[at + 1], row[at + 2])
-                at += 3
-            yield row[0], make(**values)
-
-
 def _require_times(rows: Sequence[tuple[Any, ...]]) -> None:
     """Raises ValueError when one of the rows, (number, start, end, seconds, ...), is no stretch of time."""
     for _, start, end, seconds, *_ in rows:
-        if not (0 <= start < _LATEST and 0 <= end < _LATEST and 0.0 <= seconds < _LONGEST_SECONDS):
+        if not (0 <= start < LATEST and 0 <= end < LATEST and 0.0 <= seconds < _LONGEST_SECONDS):
             raise ValueError("its times are none")
 
 
@@ -182,26 +79,26 @@ class FileReader:
         connection = self._connection
         self.find = Finder(connection, self.path)
         self.meta: Mapping[str, str] = {
-            clean(key): clean(value, _TEXT_LIMIT)
+            clean(key): clean(value, TEXT_LIMIT)
             for key, value in connection.execute("SELECT key, value FROM meta LIMIT 100")
         }
-        self._host, self._gpu, self._engine = (_SourceReader(connection, source) for source in SOURCES)
-        self._entities = _Remembered(self._load_entity)
-        self._layouts = _Remembered(self._load_layout)
-        self._verdicts = _Remembered(self._load_verdict)
-        self._phrases = _Remembered(self._load_phrase)
-        self._spellings = _Remembered(self._spelled)
-        self._causes = _Remembered(self._load_cause)
-        self._names: _Remembered[str, str] = _Remembered(lambda name: clean(name, _TEXT_LIMIT))
-        self._models: _Remembered[str, CostModel | None] = _Remembered(_cost_model)
-        present = _columns(connection, "label")
+        self._host, self._gpu, self._engine = (SourceReader(connection, source) for source in SOURCES)
+        self._entities = Remembered(self._load_entity)
+        self._layouts = Remembered(self._load_layout)
+        self._verdicts = Remembered(self._load_verdict)
+        self._phrases = Remembered(self._load_phrase)
+        self._spellings = Remembered(self._spelled)
+        self._causes = Remembered(self._load_cause)
+        self._names: Remembered[str, str] = Remembered(lambda name: clean(name, TEXT_LIMIT))
+        self._models: Remembered[str, CostModel | None] = Remembered(_cost_model)
+        present = columns_of(connection, "label")
         self._shares = tuple(name for name, column in SHARES if column in present)
         self._ratios = [column if column in present else None for column in LABEL_RATIOS]
         ratios = [*self._ratios, *(column for _, column in SHARES if column in present)]
         self._select_labels = (
             "SELECT r.sequence, r.entity, r.verdict, r.why, r.advice"
             + "".join(f", r.{column} / {LABEL_SCALE}.0" if column else ", NULL" for column in ratios)
-            + f" FROM label r {_RANGE} ORDER BY r.sequence, r.entity"
+            + f" FROM label r {RANGE} ORDER BY r.sequence, r.entity"
         )
 
     def close(self) -> None:
@@ -237,7 +134,7 @@ class FileReader:
             return self._intervals(first, last)
 
     def _intervals(self, first: int, last: int) -> list[Interval]:
-        query = f"SELECT r.sequence, r.start_ns, r.end_ns, r.seconds FROM interval r {_RANGE} ORDER BY r.sequence"
+        query = f"SELECT r.sequence, r.start_ns, r.end_ns, r.seconds FROM interval r {RANGE} ORDER BY r.sequence"
         moments = self._connection.execute(query, (first, last)).fetchall()
         _require_times(moments)
         hosts = dict(self._host.rows(first, last, self._layouts))
@@ -268,7 +165,7 @@ class FileReader:
             self._connection.execute("ROLLBACK")
 
     def _gaps(self, first: int, last: int) -> Iterator[tuple[int, Gap]]:
-        query = f"SELECT r.sequence, r.cause FROM gap r {_RANGE} ORDER BY r.sequence, r.position"
+        query = f"SELECT r.sequence, r.cause FROM gap r {RANGE} ORDER BY r.sequence, r.position"
         for sequence, cause in self._connection.execute(query, (first, last)).fetchall():
             yield sequence, self._causes[cause]
 
@@ -291,7 +188,7 @@ class FileReader:
             )
 
     def _events(self, first: int, last: int) -> Iterator[tuple[int, Event]]:
-        query = f"SELECT r.sequence, r.time_ns, r.kind, r.entity, r.text FROM event r {_RANGE} ORDER BY r.id"
+        query = f"SELECT r.sequence, r.time_ns, r.kind, r.entity, r.text FROM event r {RANGE} ORDER BY r.id"
         for row in self._connection.execute(query, (first, last)).fetchall():
             yield row[0], _event(row[1:])
 
@@ -327,7 +224,7 @@ class FileReader:
         return Phase(label, True, row[5], row[6], row[7], confidence, evidence, rule_version, row[8])
 
     def _load_entity(self, number: int) -> str:
-        return clean(one(self._connection, "SELECT name FROM entity WHERE id = ?", number)[0], _TEXT_LIMIT)
+        return clean(one(self._connection, "SELECT name FROM entity WHERE id = ?", number)[0], TEXT_LIMIT)
 
     def _load_layout(self, number: int) -> tuple[float, ...]:
         query = "SELECT upper FROM histogram_bound WHERE layout = ? ORDER BY bucket"
@@ -342,18 +239,18 @@ class FileReader:
         label, confidence, evidence, rule_version, *bottleneck = row
         told = tuple(clean(name) for name in evidence.split(",")) if evidence else ()
         phase = (label if label in PHASE_LABELS else "unknown", clean(confidence), told, rule_version)
-        return phase, tuple(_cleaned(text) for text in bottleneck)
+        return phase, tuple(cleaned(text) for text in bottleneck)
 
     def _spelled(self, phrases: str) -> tuple[str, ...]:
         """The phrases of a JSON array of their numbers."""
         return () if phrases == "[]" else tuple(self._phrases[int(number)] for number in phrases[1:-1].split(","))
 
     def _load_phrase(self, number: int) -> str:
-        return clean(one(self._connection, "SELECT text FROM phrase WHERE id = ?", number)[0], _TEXT_LIMIT)
+        return clean(one(self._connection, "SELECT text FROM phrase WHERE id = ?", number)[0], TEXT_LIMIT)
 
     def _load_cause(self, number: int) -> Gap:
         source, reason = one(self._connection, "SELECT source, reason FROM gap_cause WHERE id = ?", number)
-        return Gap(clean(source, _TEXT_LIMIT), clean(reason, _TEXT_LIMIT))
+        return Gap(clean(source, TEXT_LIMIT), clean(reason, TEXT_LIMIT))
 
 
 class _Costs:
@@ -388,17 +285,9 @@ def _cost_model(stored: str) -> CostModel | None:
     return CostModel(**known)
 
 
-def _columns(connection: sqlite3.Connection, table: str) -> set[str]:
-    return {name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))}
-
-
-def _cleaned(text: str | None) -> str | None:
-    return None if text is None else clean(text, _TEXT_LIMIT)
-
-
 def _event(row: tuple[Any, ...]) -> Event:
     time_ns, kind, entity, text = row
-    return Event(time_ns, cast(Any, clean(kind)), clean(entity, _TEXT_LIMIT), clean(text, _TEXT_LIMIT))
+    return Event(time_ns, cast(Any, clean(kind)), clean(entity, TEXT_LIMIT), clean(text, TEXT_LIMIT))
 
 
 def _grouped(pairs: Iterator[tuple[int, T]]) -> dict[int, list[T]]:
@@ -406,20 +295,3 @@ def _grouped(pairs: Iterator[tuple[int, T]]) -> dict[int, list[T]]:
     for sequence, value in pairs:
         groups[sequence].append(value)
     return groups
-
-
-def _list(stored: str | None, scale: int | None) -> tuple[Any, ...] | None:
-    """The items of a stored JSON array: texts where there is no scale."""
-    if stored is None:
-        return None
-    items = json.loads(stored)[:_LIST_LIMIT]
-    if scale is None:
-        return tuple([None if item is None else clean(str(item)) for item in items])
-    return tuple([None if item is None else int(item) / scale for item in items])
-
-
-def _histogram(bounds: tuple[float, ...], stored: str, total: float) -> Histogram:
-    counts = [0] * (len(bounds) + 1)
-    for bucket, count in dict(json.loads(stored)).items():
-        counts[int(bucket)] = int(count)
-    return Histogram(bounds, tuple(counts), total)
