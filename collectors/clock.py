@@ -7,9 +7,13 @@ import itertools
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 NANO = 1_000_000_000
+_ONE_MOMENT_SECONDS = 0.001
+_TRIES = 8
+
+T = TypeVar("T")
 
 
 class Clock(Protocol):
@@ -28,6 +32,19 @@ class Clock(Protocol):
         """Wait until `event` is set or `monotonic()` reaches `until`; whether the event is set."""
 
 
+def together(read: Callable[[], T], monotonic: Callable[[], float]) -> tuple[T, float]:
+    """Another clock's time and the `monotonic` one of the same moment, which is never the later.
+
+    Somebody held up between two readings would take the pause for a clock that stepped; so they are read again.
+    """
+    for _ in range(_TRIES):
+        moment = monotonic()
+        other = read()
+        if monotonic() - moment <= _ONE_MOMENT_SECONDS:
+            break
+    return other, moment
+
+
 class SystemClock:
     """The machine's own clocks."""
 
@@ -38,7 +55,8 @@ class SystemClock:
         return time.time_ns()
 
     def asleep(self) -> float:
-        return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
+        since_boot, awake = together(lambda: time.clock_gettime(time.CLOCK_BOOTTIME), time.monotonic)
+        return since_boot - awake
 
     def wait(self, until: float, event: threading.Event) -> bool:
         return event.wait(max(0.0, until - time.monotonic()))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
-from collectors.clock import NANO, Clock, SystemClock
+from collectors.clock import NANO, Clock, SystemClock, together
 from collectors.events import CLOCK
 from collectors.model import Gap, GpuProcess, Interval
 from collectors.ownership import assign_gpus
@@ -159,7 +159,7 @@ class Sampler:
         target = last.wall + length if last is not None else self._floor(wall) + length
         expected = last.monotonic + length / NANO if last is not None else float("-inf")
         while not self._stopping.is_set():
-            wall, monotonic = clock.wall_ns(), clock.monotonic()
+            wall, monotonic = together(clock.wall_ns, clock.monotonic)
             if target - wall > length:  # the clock stepped back: start over from what it says now
                 target, expected = self._floor(wall) + length, float("-inf")
             if wall < target:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 
-from collectors.clock import NANO, FakeClock, SystemClock
+from collectors.clock import NANO, FakeClock, SystemClock, together
 
 
 def test_the_system_clock_returns_from_a_wait_that_is_over_or_whose_event_is_set() -> None:
@@ -13,7 +13,7 @@ def test_the_system_clock_returns_from_a_wait_that_is_over_or_whose_event_is_set
 
 
 def test_the_system_clock_knows_how_long_the_machine_slept() -> None:
-    assert SystemClock().asleep() >= -0.001
+    assert SystemClock().asleep() >= 0.0
 
 
 def test_waiting_on_a_fake_clock_moves_both_its_times() -> None:
@@ -34,3 +34,25 @@ def test_a_sleeping_machine_moves_the_wall_clock_alone() -> None:
     clock = FakeClock(monotonic=0.0, wall_ns=0)
     clock.sleep_machine(60.0)
     assert (clock.monotonic(), clock.asleep(), clock.wall_ns()) == (0.0, 60.0, 60 * NANO)
+
+
+def test_who_is_held_up_between_two_clocks_reads_them_again() -> None:
+    now, held_up = [0.0], iter([5.0, 0.4, 0.0])
+
+    def wall() -> float:
+        reading = now[0] + 1000.0
+        now[0] += next(held_up)
+        return reading
+
+    assert together(wall, lambda: now[0]) == (1005.4, 5.4)
+
+
+def test_who_is_held_up_every_time_has_a_reading_all_the_same() -> None:
+    now = [0.0]
+
+    def wall() -> float:
+        now[0] += 1.0
+        return now[0]
+
+    other, moment = together(wall, lambda: now[0])
+    assert other - moment == 1.0
