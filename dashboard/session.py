@@ -28,7 +28,7 @@ from collectors.gpu.feed import GpuFeed, LookUp
 from collectors.gpu.gpus import Gpus
 from collectors.gpu.page_search import PageSearch
 from collectors.host import Host
-from collectors.model import Gap, Interval, Tick
+from collectors.model import Interval, Tick
 from collectors.readings import HostReading
 from collectors.sampler import Sampler
 from collectors.sources import HostSource, Source, SourceStatus
@@ -46,9 +46,6 @@ if TYPE_CHECKING:
     from collectors.phase.label import Labeller
     from exporters.health import CollectorHealth
 
-_WARM_UP_SECONDS = 3.0
-_ONCE_PATIENCE_SECONDS = 2.0
-"""Where one interval is all there will be, a late page is better than none."""
 _FACTS_SECONDS = 5.0
 
 
@@ -113,7 +110,7 @@ class LiveSession:
         self._clock = clock or SystemClock()
         self._config = config
         self._parts = parts or parts_of(config, self._clock)
-        self._labeller = labeller or _labeller()
+        self._labeller = labeller or new_labeller()
         self._sinks = list(sinks)
         self._watch = Watch(slo_book(config.slo))
         self._dropped: list[SourceStatus] = []
@@ -273,74 +270,8 @@ class LiveFeed:
         return [line for line in lines if line.state != "ok"]
 
 
-def once(
-    config: Config,
-    *,
-    window: float = 1.0,
-    clock: Clock | None = None,
-    parts: Parts | None = None,
-    nvml: GpuSource | None = None,
-    meanwhile: Callable[[], object] = lambda: None,
-) -> Tick | None:
-    """Measure one interval of `window` seconds, beginning now and not at a whole edge.
-
-    Everything is asked once beforehand, so that what is counted has something to count from. Labels
-    are settled with what there is. None only when the clock gave no two edges. `nvml` is as in
-    `parts_of`; `meanwhile` is called when the window has begun, for what can be prepared in it.
-    """
-    clock = clock or SystemClock()
-    config = replace(
-        config,
-        sampling=replace(config.sampling, interval=window),
-        engine=replace(config.engine, min_interval=min(config.engine.min_interval, window)),  # or no second page
-    )
-    parts = parts or parts_of(config, clock, nvml)
-    taken = _Taken()
-    session = LiveSession(config, [taken], clock=clock, parts=parts, labeller=taken, patience=_ONCE_PATIENCE_SECONDS)
-    session.sampler.start_sources()
-    parts.look()
-    session.sampler.warm_up(_WARM_UP_SECONDS)
-    session.sampler.align_to_now()
-    try:
-        while taken.tick is None and session.sampler.step():
-            _labeller()  # loads what labels, while the window passes
-            meanwhile()
-        statuses = session.status()
-    finally:
-        session.stop()
-    return None if taken.tick is None else _settled(_with_reasons(taken.tick, statuses))
-
-
-def _with_reasons(tick: Tick, statuses: Sequence[SourceStatus]) -> Tick:
-    """The tick with what a session has in its statuses and a single interval lacks.
-
-    That is why there is no GPU, and which engines run here and cannot be read.
-    """
-    interval = tick.interval
-    told = {gap.source for gap in interval.gaps}
-    if interval.gpus or any(source.startswith("gpu") for source in told):
-        told.add("gpu")
-    reasons = tuple(
-        Gap(one.source, one.reason)
-        for one in statuses
-        if one.state != "ok" and one.reason is not None and one.source not in told
-    )
-    return replace(tick, interval=replace(interval, gaps=(*interval.gaps, *reasons)))
-
-
-def _settled(bare: Tick) -> Tick:
-    """A single interval with the labels it has when nothing comes after it."""
-    labeller = _labeller()
-    try:
-        tick = labeller.push(bare.interval)
-    except Exception:  # the readings are worth showing without labels
-        return bare
-    labels = {**tick.labels, **{label.entity: label for label in labeller.flush()}}
-    return replace(tick, labels=labels, events=(*tick.events, *bare.events))
-
-
-def _labeller() -> Labeller:
-    """A new one. Its rules are loaded with the first one only: `once` has the time while it measures."""
+def new_labeller() -> Labeller:
+    """A new one. Its rules are loaded with the first one only."""
     from collectors.phase.label import Labeller
 
     return Labeller()
@@ -352,18 +283,6 @@ class _Screen:
 
     def put(self, tick: Tick) -> None:
         self._deliver(tick)
-
-
-class _Taken:
-    """Takes the one tick there is, and leaves it without labels for now."""
-
-    tick: Tick | None = None
-
-    def push(self, interval: Interval) -> Tick:
-        return Tick(interval)
-
-    def put(self, tick: Tick) -> None:
-        self.tick = tick
 
 
 def _occupants() -> LookUp:

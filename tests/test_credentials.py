@@ -173,7 +173,7 @@ def test_each_page_gets_its_own_credentials_and_no_other(tmp_path: Path) -> None
 
 def test_a_measured_interval_and_its_document_hold_nothing_of_an_addresses_password() -> None:
     from collectors.document import document
-    from dashboard.session import once
+    from dashboard.single import once
 
     expected = "Basic " + base64.b64encode(b"user:hunter2").decode()
     with serving(guarded("Authorization", expected)) as server:

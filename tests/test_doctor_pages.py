@@ -15,7 +15,8 @@ from collectors.sources import SourceStatus
 from dashboard.config import Config
 from dashboard.doctor.finding import Finding
 from dashboard.doctor.pages import examine
-from dashboard.session import LiveSession, Parts, once
+from dashboard.session import LiveSession, Parts
+from dashboard.single import once
 from dashboard.summary import summary
 from tests.live_support import plant, plant_process, plant_socket, reply, serving
 from tests.making import vllm_page

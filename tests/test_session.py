@@ -14,7 +14,8 @@ from collectors.model import HOST, Interval, Tick
 from collectors.readings import EngineReading, HostReading
 from collectors.sources import Harvest, SourceStatus
 from dashboard.config import Config
-from dashboard.session import LiveFeed, LiveSession, Parts, once, parts_of
+from dashboard.session import LiveFeed, LiveSession, Parts, parts_of
+from dashboard.single import once
 from tests.live_support import reply, serving, whole
 from tests.making import vllm_page
 from tests.patience import PATIENCE

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     nvml = nvml_reader(config)
     if nvml is not None:
         nvml.start()  # NVML takes the longest, in a process of its own: what follows is loaded meanwhile
-    from dashboard.session import once
+    from dashboard.single import once
 
     written = _json if args.json else _words
     tick = once(config, window=window, nvml=nvml, meanwhile=written)
