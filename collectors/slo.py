@@ -99,8 +99,8 @@ class SloWatch:
                 window.add(interval.end, [seen for rank in ranks if (seen := getattr(rank, latency)) is not None])
                 reached = window.broken(interval.end, objective)
                 if reached is not None:
-                    told = f"SLO breached: {name} {objective.name} {_in_words(reached)}"
-                    text = f"{told} over {_in_words(objective.seconds)}, {ranks[0].engine or 'engine'} at {endpoint}"
+                    told = f"SLO breached: {name} {objective.name} {latency(reached)}"
+                    text = f"{told} over {latency(objective.seconds)}, {ranks[0].engine or 'engine'} at {endpoint}"
                     yield Event(interval.end, "slo-breach", engine_entity(ranks[0].key), text)
         self._forget(interval.end)
 
@@ -142,8 +142,3 @@ class _Window:
         is_new = now > self._broken_until
         self._broken_until = now + round(WINDOW_SECONDS * NANO)
         return observed.quantile(objective.quantile) if is_new else None
-
-
-def _in_words(seconds: float) -> str:
-    """Three digits with a unit: "2.31 s", "84 ms"."""
-    return f"{seconds:.3g} s" if seconds >= 0.9995 else f"{seconds * 1000:.3g} ms"
