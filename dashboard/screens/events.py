@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 
-from dashboard.arrange import MOST_STRIP_ROWS, most_lines, with_lines
+from dashboard.arrange import most_lines, with_lines
 from dashboard.frames import Arrangement, Facts, Rows, Shelf, is_tiny, rows_for_panels, tiny
 from dashboard.screens.base import Dashboard
 from dashboard.widgets.event_list import Chosen, EventChoice, EventList
@@ -14,6 +14,8 @@ from dashboard.widgets.panel import Panel
 from dashboard.widgets.phase import PhasePanel
 
 _STRIP = 6
+_MOST = 26
+"""Rows of the strip with its measurements: the list has the rest."""
 
 
 class EventsScreen(Dashboard):
@@ -42,7 +44,7 @@ class EventsScreen(Dashboard):
         rows.grant("events", 10)
         rows.grant("phase", _STRIP + 2)
         rows.grant("events", 18)
-        for taller in range(_STRIP + 2 + most_lines(facts), MOST_STRIP_ROWS):
+        for taller in range(_STRIP + 2 + most_lines(facts), _MOST):
             rows.grant("phase", taller)
         shelves = [Shelf(rows[name], ((name, 0),)) for name in ("phase", "events") if rows[name]]
         found = self.on_shelves(width, height, facts, shelves)
