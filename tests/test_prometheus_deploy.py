@@ -69,6 +69,8 @@ tests:
         values: '0+0x60'
       - series: 'phasetop_host_bottleneck_seconds_total{{job="phasetop",instance="a",bottleneck="host"}}'
         values: '0+12x60'
+      - series: 'phasetop_host_bottleneck_seconds_total{{job="phasetop",instance="a",bottleneck="power"}}'
+        values: '0+0x60'
       - series: 'phasetop_host_bottleneck_seconds_total{{job="phasetop",instance="a",bottleneck="demand"}}'
         values: '0+3x60'
       - series: 'phasetop_host_phase_seconds_total{{job="phasetop",instance="a",phase="decode"}}'
@@ -122,8 +124,8 @@ EXPECTED_OF_TWO_NODES: dict[str, list[tuple[str, float]]] = {
     "instance:phasetop_gpu_busy:ratio_rate5m * 2": [(_A, 1), (_B, 0)],
     "instance:phasetop_gpu_prefill:share_rate5m * 5": [(_A, 2)],
     'round(instance_phase:phasetop_host_phase:ratio_rate5m{phase="idle"} * 5)': [(f'{_A},phase="idle"', 3)],
-    'round(instance_bottleneck:phasetop_host_bottleneck:ratio_rate5m{bottleneck="host"} * 5)': [
-        (f'{_A},bottleneck="host"', 4)],
+    "round(instance_bottleneck:phasetop_host_bottleneck:ratio_rate5m * 5)": [
+        (f'{_A},bottleneck="host"', 4), (f'{_A},bottleneck="demand"', 1)],
     "instance:phasetop_gpu_sm_active_ratio:avg * 8": [(_A, 3), (_B, 3)],
     "instance:phasetop_gpu_memory_used_bytes:sum * 1": [(_B, 30)],
     "instance:phasetop_gpu_power_watts:sum * 1": [(_A, 700)],
