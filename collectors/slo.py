@@ -99,8 +99,8 @@ class SloWatch:
                 window.add(interval.end, [seen for rank in ranks if (seen := getattr(rank, latency)) is not None])
                 reached = window.broken(interval.end, objective)
                 if reached is not None:
-                    told = f"SLO breached: {name} {objective.name} {latency(reached)}"
-                    text = f"{told} over {latency(objective.seconds)}, {ranks[0].engine or 'engine'} at {endpoint}"
+                    told = f"SLO breached: {name} {objective.name} {in_words(reached)}"
+                    text = f"{told} over {in_words(objective.seconds)}, {ranks[0].engine or 'engine'} at {endpoint}"
                     yield Event(interval.end, "slo-breach", engine_entity(ranks[0].key), text)
         self._forget(interval.end)
 
