@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from collectors.analysis.words import latency as in_words
 from collectors.clock import NANO
 from collectors.histogram import Histogram, merge
 from collectors.model import Event, Interval, engine_entity
