@@ -192,6 +192,28 @@ def test_a_prompt_claims_no_time_before_its_request_came() -> None:
     assert names(labels)[132] == "prefill"
 
 
+def test_a_request_that_waited_long_while_others_decoded_makes_no_silence_doubtful() -> None:
+    queued = decoding(prompt_tokens=900.0, prompt_tokens_computed=900.0, first_tokens=1.0, ttft=ttft(1, 15.0))
+    labels = settled(intervals([decoding()] * 30 + [queued] + [reading()] * 25))
+    assert set(names(labels)[32:45]) == {"idle"}
+
+
+def test_silence_is_doubted_after_a_prompt_in_long_silence_from_wherever_labels_are_made_anew() -> None:
+    made = intervals(
+        [decoding()] * 6 + [reading()] * 13 + [prompt_landed(5000, 12.5)] + [reading()] * 4 + [decoding()] * 3
+        + [prompt_landed(900, 14.0)] + [reading()] * 14
+    )  # fmt: skip
+    whole = {label.sequence: label for label in settled(made)}
+    assert whole[made[-8].sequence].phase.label == "unknown"
+    for cut in range(1, len(made)):
+        labeller = Labeller()
+        for interval in made[:cut]:
+            labeller.push(interval)
+        state = json.loads(json.dumps(labeller.checkpoint()))
+        again = settled([one for one in made if one.sequence >= state["next_sequence"]], labeller=Labeller(state=state))
+        assert again == [whole[label.sequence] for label in again]
+
+
 def test_the_gpus_of_an_engine_share_its_split_of_their_own_busy_time() -> None:
     hardware = {"GPU-0": gpu("GPU-0", kernel_active_ratio=0.8), "GPU-1": gpu("GPU-1", kernel_active_ratio=0.4)}
     made = intervals([decoding(gpus=("GPU-0", "GPU-1"))] * 12, gpus=[hardware] * 12)

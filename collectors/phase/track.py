@@ -37,6 +37,8 @@ class EngineTrack:
     splitting: Splitting = field(default_factory=Splitting)
     splits: list[Split] = field(default_factory=list)
     flows: Flows = field(default_factory=Flows)
+    last_sign: int | None = None
+    """End (wall, ns) of the last settled interval in which anything was counted, or a request ran."""
     mute_until: int = 0
     """Up to when (wall, ns) silence is not taken for idleness: a prompt was lately computed in longer silence."""
 
@@ -47,7 +49,8 @@ class EngineTrack:
         return heard or self.last_settled
 
     def push(self, seen: Observation, duration: float) -> None:
-        earlier = tuple(self.pending)
+        if self._was_mute(seen):
+            self.mute_until = seen.end + int(_MUTE_SECONDS * NANO)
         silent = list(takewhile(lambda one: one.missing, reversed(self.pending)))
         if silent and not seen.missing and seen.seconds > 1.5 * duration:
             parts = spread({one.sequence: one for one in reversed(silent)}, seen)
@@ -57,9 +60,18 @@ class EngineTrack:
         else:
             self.pending.append(seen)
         self.last_seen = seen.end
-        if (seen.ttft_longest or 0.0) > SETTLE_SECONDS and not any(one.moved or one.running for one in earlier):
-            self.mute_until = seen.end + int(_MUTE_SECONDS * NANO)
         self.resplit()
+
+    def _was_mute(self, seen: Observation) -> bool:
+        """Whether a prompt that lands now was computed in longer silence than labels wait for.
+
+        It need not have been: while others decode, a request may wait long for its first token.
+        """
+        if (seen.ttft_longest or 0.0) <= SETTLE_SECONDS:
+            return False
+        signs = (one.end for one in reversed(self.pending) if one.moved or one.running)
+        last = next(signs, self.last_sign)
+        return last is None or seen.end - seen.seconds * NANO - last >= SETTLE_SECONDS * NANO
 
     def resplit(self) -> None:
         self.splits = self.splitting.split(self.pending, self.calibration.model)
@@ -94,6 +106,8 @@ class EngineTrack:
         self.watched_seconds += seen.seconds
         if self.last_settled is None or seen.is_heard:
             self.last_settled = seen
+        if seen.moved or seen.running:
+            self.last_sign = seen.end
         self.settled_to = seen.end
         self.pending.popleft()
         self.splits = self.splits[1:]
@@ -142,6 +156,7 @@ class EngineTrack:
             "flows": self.flows.to_json(),
             "previous": self.previous,
             "watched_seconds": self.watched_seconds,
+            "last_sign": self.last_sign,
             "mute_until": self.mute_until,
             "last_seen": self.settled_to or self.last_seen,
             "running": last.running if last else None,
@@ -171,5 +186,6 @@ class EngineTrack:
             last_settled=last,
             settled_to=seen,
             flows=Flows(*state["flows"]),
+            last_sign=state["last_sign"],
             mute_until=state["mute_until"],
         )
