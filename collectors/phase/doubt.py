@@ -1,8 +1,8 @@
 """How far a share may be off: one standard deviation, such that two in three true shares lie within it.
 
-Three things make a calibrated share wrong. The costs: what the fit leaves unexplained, against the
-part of the time that was prefill, is how well the cost of a prompt token is known, and it matters
-most where both phases take time. The edges: a step or a prompt that was under way at an interval's
+Four things make a calibrated share wrong. The costs: what the windows leave open of them, given what was
+likely beforehand. What no cost explains: prompts of one length take longer than those of another, and it
+matters most where both phases take time. The edges: a step or a prompt that was under way at an interval's
 edge is counted on one side of it; the engine's own recent intervals show how much that comes to.
 And what is missing: steps that were guessed from tokens.
 """
@@ -11,21 +11,22 @@ from __future__ import annotations
 
 from math import hypot, sqrt
 
-from collectors.phase.calibrate import SURE_WINDOWS, CostModel
+from collectors.phase.costs import SURE_WINDOWS, CostModel
 from collectors.phase.evidence import Observation
 from collectors.phase.settle import Split
 
-_LEAST = 0.005
-_COSTS = 2.2
-"""Relative error of a prompt token's cost per relative residual of the fit's prefill part."""
-_MOST = 0.35
+_LEAST = 0.006
+_COSTS = 0.3
+"""Of what the fit leaves open of the decode time: what is likely beforehand is mostly nearer than it has to be."""
+_MOST_PREFILL = 0.95
+_UNEVEN = 0.022
+"""What one interval's work costs more or less than another's, in shares where both phases take equal time..."""
+_UNEVEN_BY_MISFIT = 1.3
+"""... and the same for what the fit leaves unexplained of its windows."""
 _UNEXPLAINED_STEPS = 0.5
 """Part of an interval's misfit that is decode time counted on the wrong side of an edge, at most."""
-_LITTLE_PREFILL, _MUCH_PREFILL = 0.1, 0.5
-_RATIOS_KNOWN, _RATIOS_UNKNOWN = 0.8, 4.0
-"""Relative error of a step's cost per relative residual where it rests on a device's ratios, seen or supposed."""
 _COLD = 1.0
-"""Relative error of that cost while hardly any windows are known; it shrinks as they become enough."""
+"""Relative error of a prompt token's cost while hardly any windows are known; it shrinks as they become enough."""
 _STEP_EDGE = 0.4
 """Steps by which the decode time of an interval is off: one under way at either edge, evenly distributed."""
 _MISFIT = 0.35
@@ -44,21 +45,16 @@ def stated_error(one: Split, seen: Observation, model: CostModel, misfit: float 
     if not one.calibrated or share is None:
         return one.error
     both = max(0.0, share * (1.0 - share))
-    costs = min(_MOST, _COSTS * model.error / max(_LITTLE_PREFILL, model.prefill_share))
-    costs += _COLD * max(0.0, 1.0 - model.windows / SURE_WINDOWS)
-    if model.prefill_share > _MUCH_PREFILL:
-        # Hardly a step without prompts: what decoding alone costs rests on the hardware's ratios.
-        ratios = _RATIOS_KNOWN if seen.busy_source == "gpu" else _RATIOS_UNKNOWN
-        steps = ratios * model.error * model.prefill_share / (1.0 - min(0.95, model.prefill_share)) * (1.0 - share)
-    else:
-        steps = 0.0
+    decode = (1.0 - share) / (1.0 - min(_MOST_PREFILL, model.prefill_share))
+    costs = _COSTS * model.decode_error * decode + _COLD * max(0.0, 1.0 - model.windows / SURE_WINDOWS) * both
+    uneven = (_UNEVEN + _UNEVEN_BY_MISFIT * model.error) * sqrt(both)
     unexplained = model.error if misfit is None else misfit
-    if one.measured and seen.steps:
+    if seen.steps and (one.measured or (seen.busy is None and seen.runs_throughout)):
         edges = min(_UNEXPLAINED_STEPS * unexplained, _STEP_EDGE * one.decode / seen.steps / one.busy)
     else:
         edges = _MISFIT * unexplained * 2.0 * sqrt(both)
     guessed = _GUESSED_STEPS * 2.0 * sqrt(both) if seen.guessed_steps else 0.0
-    return min(0.5, hypot(_LEAST, costs * both, steps, edges, guessed))
+    return min(0.5, hypot(_LEAST, costs, uneven, edges, guessed))
 
 
 def updated_misfit(before: float | None, one: Split, seen: Observation, model: CostModel) -> float | None:

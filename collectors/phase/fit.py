@@ -40,13 +40,10 @@ _BATCH_RATIO = 0.7
 """What a sequence adds to a step likely costs of what a prompt token computed with others does."""
 _MIXED_RATIO = 0.3
 """What a step with a part of a prompt likely costs of a step, besides its prompt tokens: it reads the weights too."""
-_SPREAD_KNOWN = (0.35, 5.0, 0.3, 0.5, 1.0)
-"""How far each cost may be from what is likely beforehand (one standard deviation, as a ratio), and...
-
-What a sequence adds is small, unless more of a mixture's experts are read for it.
-"""
+_SPREAD_KNOWN = (0.35, 1.0, 0.3, 0.5, 1.0)
+"""How far each cost may be from what is likely beforehand: one standard deviation, as a ratio."""
 _SPREAD_UNKNOWN = (1.0, 5.0, 1.0, 1.0, 1.0)
-"""... the same where the device is not known."""
+"""The same where the device is not known."""
 _RESIDENT_STEP = 50_000.0
 """Resident tokens that cost as much as a step, where nothing is known of them: the order of magnitude."""
 
@@ -60,9 +57,15 @@ _UNEVEN = 2.0
 """Mean square of prompts' lengths, of the square of their mean."""
 _MOST_TAKEN_OUT = 0.8
 
+_PURE_PART = 0.1
+"""Part of the windows in which nothing but decoding was counted, from which on that is believed of them."""
 _COUNTED_TOO_MANY = 0.75
 """Steps that ended in a stretch of time beyond those that fit into it: the first began before it."""
 _STRETCH_NOISE = 0.01
+_NEWEST = 12
+"""Windows that tell the batch of now."""
+_ALIKE = 0.67
+"""Ratio of two batches, the smaller to the larger, down to which they are much the same."""
 _ROUNDS = 6
 _RANGE = 3.0
 """How far the cost of a step may be from what the hardware makes likely, either way, as a factor."""
@@ -135,6 +138,8 @@ def _beforehand(rows: Sequence[Window], ceiling: float, hardware: Hardware) -> _
     A window counts as pure when the other kind of work could not have filled a tenth of it.
     """
     steps_only = [row for row in rows if row.steps > 0 and row.prompt < 0.1 * row.generated]
+    if len(steps_only) < max(MIN_WINDOWS, _PURE_PART * len(rows)):
+        steps_only = []  # so few may be parts of a prompt longer than a window
     prompts_only = [row.busy / row.prompt for row in rows if row.prompt > 0 and row.steps == 0]
     mixed = [row for row in rows if row.steps > 0 and row.prompt > 0]
     step = _step_by_ratios(steps_only or mixed, hardware)
@@ -231,11 +236,16 @@ def _not_beyond(
 
 
 def _stretches(rows: Sequence[Window]) -> list[Stretch]:
-    """Stretches of time with the steps that fit into them."""
+    """Stretches of time with the steps that fit into them, of batches like the newest ones.
+
+    A mixture of experts reads the less for one more sequence, the more there are: a line that is right for one
+    batch is above what much smaller and much larger ones take.
+    """
     found: list[Stretch] = []
+    newest = median([row.generated / row.steps for row in rows if row.steps > 0][-_NEWEST:] or [0.0])
     for row in rows:
         for one in (row.fastest, row.whole):
-            if one.steps > 1.0 and one.seconds > 0:
+            if one.steps > 1.0 and one.seconds > 0 and _ALIKE * newest <= one.generated / one.steps <= newest / _ALIKE:
                 fit_in = 1.0 - _COUNTED_TOO_MANY / one.steps
                 found.append(Stretch(one.steps * fit_in, one.generated * fit_in, one.kv_steps * fit_in, one.seconds))
     return found
