@@ -35,7 +35,7 @@ LATER = SPAN[1] + 86_400.0
 BOUNDS: Mapping[str, float] = {
     "prefill_share": 0.002, "busy_ratio": 0.01, "wall_prefill": 0.01, "wall_decode": 0.01, "device_prefill": 0.01,
     "device_decode": 0.01, "joules": 0.01, "joules_prefill": 0.03, "joules_decode": 0.03, "mean_watts": 0.01,
-    "tokens_per_joule": 0.01, "joules_per_prompt_token": 0.01, "joules_per_generated_token": 0.01, "money": 0.01,
+    "tokens_per_joule": 0.01, "joules_per_prompt_token": 0.03, "joules_per_generated_token": 0.03, "money": 0.01,
     "money_in": 0.02, "money_out": 0.02, "ttft_met": 0.005, "tpot_met": 0.005, "goodput": 0.02, "time_per_token": 0.01,
     "added_by_prefill": 0.10, "added_by_accounting": 0.15, "mfu_prefill": 0.10, "mbu_decode": 0.10, "kv_mean": 0.07,
     "kv_most": 0.001, "kv_full": 0.7, "waiting_ratio": 0.10, "cached_ratio": 0.01, "clock_ratio": 0.01,

@@ -151,7 +151,8 @@ def verdict(
         return "Whether disaggregation would pay cannot be told: what prefill adds to a token was not measured.", ()
     reasons.append(f"prefill adds {added_share * 100:.0f} % to the time per token")
     if tpot_met is not None:
-        reasons.append(f"{tpot_met * 100:.1f} % of the tokens are within the SLO, promised {promised_share * 100:g} %")
+        met = f"{tpot_met * 100:.{1 if abs(tpot_met - promised_share) >= 0.001 else 3}f}"
+        reasons.append(f"{met} % of the tokens are within the SLO, promised {promised_share * 100:g} %")
     if found is not None and not 1 / _LOPSIDED <= found.ratio <= _LOPSIDED:
         side = "decode" if found.ratio < 1 else "prefill"
         many = max(found.ratio, 1 / found.ratio)

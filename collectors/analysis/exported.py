@@ -166,7 +166,7 @@ class _Reader:
         counts = [
             value for _, points in self._over(scrapes(self._stretch.target, window)).series for _, value in points
         ]
-        return max(0.25, round(window / max(counts, default=1.0), 2))
+        return max(0.25, round(window / median(counts), 2)) if counts else window
 
     def _lag(self) -> float:
         behind = [value for _, points in self._over(lag(self._stretch.target)).series for _, value in points]
@@ -177,7 +177,7 @@ class _Reader:
         return {int(one) for one in told if one.isascii() and one.isdecimal()}
 
     def _roster(self, scope: Scope) -> Roster:
-        roster = Roster()
+        roster = Roster(is_fleet=scope.is_fleet)
         told = {name: self._over(expression).series for name, expression in descriptions(scope).items()}
         kinds: tuple[Kind, ...] = ("gpu", "engine")
         for kind in kinds:

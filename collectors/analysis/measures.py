@@ -55,11 +55,11 @@ def tokens_per_joule(totals: Totals, settings: Settings) -> float | None:
 
 
 def joules_per_prompt_token(totals: Totals, settings: Settings) -> float | None:
-    return ratio(totals.joules("prefill"), totals.computed())
+    return None if totals.drawn is None else ratio(totals.drawn["prefill"], totals.computed())
 
 
 def joules_per_generated_token(totals: Totals, settings: Settings) -> float | None:
-    return ratio(totals.joules("decode"), totals.generated())
+    return None if totals.drawn is None else ratio(totals.drawn["decode"], totals.generated())
 
 
 def mean_watts(totals: Totals, settings: Settings) -> float | None:

@@ -197,7 +197,7 @@ def power_section(study: Study) -> Section | None:
 
 
 def _power_advice(study: Study, held: float | None, clock: float | None) -> tuple[str, ...]:
-    totals, told = study.totals, []
+    totals = study.totals
     busy = totals.busy
     if held is not None and totals.seconds and held >= 0.10 * totals.machine_seconds:
         less = (
@@ -205,15 +205,15 @@ def _power_advice(study: Study, held: float | None, clock: float | None) -> tupl
             if clock is not None and clock < 1
             else ""
         )
-        told.append(f"The power cap or heat held the clocks down for {duration(held)}: raise it, or cool{less}.")
+        return (f"The power cap or heat held the clocks down for {duration(held)}: raise it, or cool{less}.",)
     share = ratio(totals.wall["decode"], busy)
     dram = totals.use("memory-bandwidth").decode
-    energy = ratio(totals.joules("decode"), totals.all_joules())
-    if share is not None and share >= 0.7 and (dram is None or dram >= 0.4):
-        part = f" and {percent(energy)} of the energy" if energy is not None else ""
-        told.append(
-            f"Decode is {percent(share)} of the busy time{part}. It is bound by memory bandwidth and hardly needs the"
-            " SM clock: try locking it lower (nvidia-smi --lock-gpu-clocks) and compare with `phasetop diff`. Published"
-            " measurements save up to a third of decode's energy for a few per cent of latency (arXiv 2605.11999)."
-        )
-    return tuple(told)
+    energy = ratio(None if totals.drawn is None else totals.drawn["decode"], totals.all_joules())
+    if share is None or share < 0.7 or (dram is not None and dram < 0.4):
+        return ()
+    part = f" and {percent(energy)} of the energy" if energy is not None else ""
+    return (
+        f"Decode is {percent(share)} of the busy time{part}. It is bound by memory bandwidth and hardly needs the"
+        " SM clock: try locking it lower (nvidia-smi --lock-gpu-clocks) and compare with `phasetop diff`. Published"
+        " measurements save up to a third of decode's energy for a few per cent of latency (arXiv 2605.11999).",
+    )

@@ -100,7 +100,7 @@ def _promises(study: Study) -> tuple[list[Figure], list[Table]]:
                 count = sum(part.values())
                 late = count - within(part, objective.seconds)
                 if late >= 0.5:
-                    rows.append((title, name, held, late, late / missed, late / count))
+                    rows.append((title, name, held, float(round(late)), late / missed, late / count))
         requests = totals.engine("first_tokens", engines) or sum(totals.buckets("ttft", engines).values())
         if "ttft" in shares and requests and totals.seconds:
             rate = requests / totals.seconds
@@ -254,7 +254,7 @@ def _in_words(title: str, found: Plan) -> str:
     else:
         told = f"{1 / found.ratio:.1f} decode instances for each prefill instance"
     return (
-        f"{title}: {told}, decoding batches of {found.batch:.0f} at {latency(found.tpot)} a token"
+        f"{title}, separated: {told}, decoding batches of {found.batch:.0f} at {latency(found.tpot)} a token"
         f" (bounded by {found.limit}); this load keeps {found.prefill_load:.2g} and {found.decode_load:.2g} of them"
         f" busy{'' if found.is_alone_measured else '; prefill was never alone, what it takes then is estimated'}."
     )

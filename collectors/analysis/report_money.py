@@ -8,6 +8,7 @@ from collectors.analysis.measures import total_money
 from collectors.analysis.resources import blur
 from collectors.analysis.study import Study, figure
 from collectors.analysis.sums import plus, ratio
+from collectors.analysis.totals import Totals
 from collectors.analysis.watts import Watts
 
 _COUNTER = "energy counters of the GPUs, split as their seconds are"
@@ -58,11 +59,10 @@ def energy_section(study: Study) -> Section | None:
 def _split(study: Study, doubt: float | None, note: str) -> list[Figure]:
     """Energy in prefill and in decode: by the power each phase was found to draw, else as the seconds are."""
     totals = study.totals
-    parts = {phase: totals.joules(phase) or 0.0 for phase in ("prefill", "decode")}
+    parts = totals.drawn or {}
     told = study.watts
     if told is not None:
         whole = (totals.all_joules() or 0.0) - (totals.joules("unknown") or 0.0)
-        parts = {"prefill": whole * told.share, "decode": whole * told.decode_share}
         spread = 0.0 if told.low is None or told.high is None else (told.high - told.low) / 4 * whole
         alike = _alike(study, told)
         doubt = None if doubt is None or alike is None else (doubt**2 + spread**2) ** 0.5 + alike
@@ -126,6 +126,21 @@ def money_section(study: Study) -> Section | None:
     return Section("money", "What it cost", text, figures, (_ledger(study, note),))
 
 
+def _drawn(totals: Totals, gpus: list[str]) -> dict[str, float | None]:
+    """Joules of some GPUs by phase, as all of them draw in each; what is left of theirs is idle."""
+    joules = {phase: totals.joules(phase, gpus) for phase in PHASES}
+    both = totals.drawn
+    if both is None or joules["idle"] is None:
+        return joules
+    for phase, drawn in both.items():
+        booked, mine = totals.joules(phase), joules[phase]
+        if booked and mine is not None:
+            joules[phase] = drawn * mine / booked
+            joules["idle"] -= drawn * mine / booked - mine
+    joules["idle"] = max(0.0, joules["idle"])
+    return joules
+
+
 def _share_error(study: Study, rule: str) -> float | None:
     """One standard deviation of prefill's part of the busy cost."""
     if rule == "Shapley":
@@ -145,7 +160,7 @@ def _ledger(study: Study, note: str) -> Table:
         seconds = totals.phases(gpus)
         engines = [one for one in study.models.get(title, ()) if set(totals.engines[one].gpus) & set(gpus)]
         share = totals.shapley_share(engines) if engines else None
-        joules = {phase: totals.joules(phase, gpus) for phase in PHASES}
+        joules = _drawn(totals, gpus)
         busy, energy = seconds["prefill"] + seconds["decode"], plus(joules["prefill"], joules["decode"])
         if share is not None:
             seconds["prefill"], seconds["decode"] = busy * share, busy * (1.0 - share)

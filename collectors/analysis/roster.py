@@ -59,6 +59,8 @@ class Engine:
 class Roster:
     """Everyone by entity."""
 
+    is_fleet: bool = False
+    """Whether GPUs and engines are told by kind: then nothing tells which worked for which."""
     gpus: dict[str, Gpu] = field(default_factory=dict)
     engines: dict[str, Engine] = field(default_factory=dict)
     _known: dict[tuple[str, str], Any] = field(default_factory=dict)
@@ -105,7 +107,9 @@ class Roster:
         return found
 
     def model_of_gpu(self, gpu: str) -> str:
-        """What a GPU worked for: the models of the engines on it."""
+        """What a GPU worked for: the models of the engines on it; of a fleet, what it is."""
+        if self.is_fleet:
+            return self.gpus[gpu].name or "GPUs"
         titles = {engine.title for engine in self.engines.values() if gpu in engine.gpus}
         return " and ".join(sorted(titles)) if titles else NO_ENGINE
 

@@ -11,6 +11,7 @@ from collectors.analysis.ledger import PHASES
 from collectors.analysis.resources import Moments, ResourceMix, Use
 from collectors.analysis.roster import Engine, Roster
 from collectors.analysis.sums import ratio, total
+from collectors.analysis.watts import energy_shares
 from collectors.histogram import Histogram
 from collectors.model import HOST
 
@@ -69,6 +70,19 @@ class Totals:
     def joules(self, phase: str, gpus: Iterable[str] | None = None) -> float | None:
         names = self.gpus if gpus is None else list(gpus)
         return total(self.sums.get(("joules", name, phase)) for name in names)
+
+    @cached_property
+    def drawn(self) -> dict[str, float] | None:
+        """Joules in prefill and in decode of all GPUs: by what each phase draws where that can be told, else as the
+        seconds are. None where no energy was counted."""
+        joules = self.all_joules()
+        if joules is None:
+            return None
+        prefill, decode = energy_shares(self.sums)
+        if prefill is None or decode is None:
+            return {phase: self.joules(phase) or 0.0 for phase in ("prefill", "decode")}
+        known = joules - (self.joules("unknown") or 0.0)
+        return {"prefill": known * prefill, "decode": known * decode}
 
     def all_joules(self, gpus: Iterable[str] | None = None) -> float | None:
         names = self.gpus if gpus is None else list(gpus)

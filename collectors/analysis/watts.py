@@ -45,13 +45,13 @@ def watts(sums: Sums, blocks: Sequence[Sums]) -> Watts | None:
     found = _solved(sums)
     if found is None:
         return None
-    low, high = interval(blocks, KEYS, lambda drawn: _shares(drawn)[0]) or (None, None)
-    prefill, decode = _shares(sums)
+    low, high = interval(blocks, KEYS, lambda drawn: energy_shares(drawn)[0]) or (None, None)
+    prefill, decode = energy_shares(sums)
     return None if prefill is None or decode is None else Watts(*found, prefill, decode, low, high)
 
 
-def _shares(sums: Sums) -> tuple[float | None, float | None]:
-    """Prefill's and decode's shares of all energy."""
+def energy_shares(sums: Sums) -> tuple[float | None, float | None]:
+    """Prefill's and decode's shares of all energy; None where the phases cannot be told apart."""
     found = _solved(sums)
     if found is None:
         return None, None
