@@ -10,10 +10,12 @@ from collectors.clock import Clock, SystemClock
 from collectors.model import Gap, Interval, Tick
 from collectors.sources import SourceStatus
 from dashboard.config import Config
-from dashboard.session import LiveSession, Parts, new_labeller, parts_of
+from dashboard.learned import LearnedCosts
+from dashboard.session import LiveSession, Parts, parts_of
 
 if TYPE_CHECKING:
     from collectors.gpu.worker import GpuSource
+    from collectors.phase.label import Labeller
 
 _WARM_UP_SECONDS = 3.0
 _PATIENCE_SECONDS = 2.0
@@ -28,12 +30,15 @@ def once(
     parts: Parts | None = None,
     nvml: GpuSource | None = None,
     meanwhile: Callable[[], object] = lambda: None,
+    learned: LearnedCosts | None = None,
 ) -> Tick | None:
     """Measure one interval of `window` seconds, beginning now and not at a whole edge.
 
     Everything is asked once beforehand, so that what is counted has something to count from. Labels
     are settled with what there is. None only when the clock gave no two edges. `nvml` is as in
-    `parts_of`; `meanwhile` is called when the window has begun, for what can be prepared in it.
+    `parts_of`; `meanwhile` is called when the window has begun, for what can be prepared in it. What an
+    interval of mixed load was spent on is known only where an engine's costs are: `learned` has those
+    of earlier runs. One interval adds nothing to them.
     """
     clock = clock or SystemClock()
     config = replace(
@@ -42,6 +47,7 @@ def once(
         engine=replace(config.engine, min_interval=min(config.engine.min_interval, window)),  # or no second page
     )
     parts = parts or parts_of(config, clock, nvml)
+    learned = learned or LearnedCosts(None)
     taken = _Taken()
     session = LiveSession(config, [taken], clock=clock, parts=parts, labeller=taken, patience=_PATIENCE_SECONDS)
     session.sampler.start_sources()
@@ -50,12 +56,12 @@ def once(
     session.sampler.align_to_now()
     try:
         while taken.tick is None and session.sampler.step():
-            new_labeller()  # loads what labels, while the window passes
+            learned.labeller()  # loads what labels, while the window passes
             meanwhile()
-        statuses = session.status()
+        statuses = [*session.status(), *learned.status()]
     finally:
         session.stop()
-    return None if taken.tick is None else _settled(_with_reasons(taken.tick, statuses))
+    return None if taken.tick is None else _settled(_with_reasons(taken.tick, statuses), learned.labeller())
 
 
 def _with_reasons(tick: Tick, statuses: Sequence[SourceStatus]) -> Tick:
@@ -75,9 +81,8 @@ def _with_reasons(tick: Tick, statuses: Sequence[SourceStatus]) -> Tick:
     return replace(tick, interval=replace(interval, gaps=(*interval.gaps, *reasons)))
 
 
-def _settled(bare: Tick) -> Tick:
+def _settled(bare: Tick, labeller: Labeller) -> Tick:
     """A single interval with the labels it has when nothing comes after it."""
-    labeller = new_labeller()
     try:
         tick = labeller.push(bare.interval)
     except Exception:  # the readings are worth showing without labels

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,12 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collectors.clock import FakeClock
 from collectors.learned import FILE_NAME, MAX_AGE_SECONDS, MAX_SETS, load, save, state_directory
 from collectors.model import Interval, Label, Tick, engine_entity
 from collectors.phase.calibrate import CostModel
 from collectors.phase.label import Labeller
 from collectors.phase.priors import find, identity
+from collectors.readings import HostReading
+from collectors.sources import Harvest, SourceStatus
+from dashboard.config import Config
 from dashboard.learned import LearnedCosts
+from dashboard.session import Parts
+from dashboard.single import once
 from tests.making import ENDPOINT, decoding, gpu, intervals, reading, ttft
 
 COSTS = CostModel(
@@ -203,3 +211,47 @@ def test_a_directory_that_cannot_be_written_is_told_and_harms_nothing(tmp_path: 
 )
 def test_the_state_directory_is_the_services_or_the_users(environment: dict[str, str], expected: str | None) -> None:
     assert state_directory(environment) == (Path(expected) if expected else None)
+
+
+class MixedLoad:
+    """An engine whose steps compute prompts besides decoding, in every interval."""
+
+    name = "mixed load"
+
+    def start(self, arrived: threading.Event) -> None: ...
+    def request(self, edge: float) -> None: ...
+    def stop(self) -> None: ...
+
+    def pending(self) -> bool:
+        return False
+
+    def status(self) -> Sequence[SourceStatus]:
+        return ()
+
+    def collect(self, edge: float) -> Harvest:
+        (engine,) = under_load(3)[2].engines.values()
+        return Harvest(host=HostReading(name="node"), engines=(engine,))
+
+
+def test_one_interval_alone_is_labelled_with_the_costs_of_earlier_runs(tmp_path: Path) -> None:
+    save(tmp_path / FILE_NAME, learned_by_a_run(), NOW)
+    written = (tmp_path / FILE_NAME).read_bytes()
+    found = []
+    for learned in (None, LearnedCosts(tmp_path, clock=lambda: NOW)):
+        tick = once(Config(), clock=FakeClock(), parts=Parts([MixedLoad()]), learned=learned)
+        assert tick is not None
+        found.append(tick.labels[ENGINE].phase)
+    cold, warm = found
+    assert "decode-deficit" not in cold.evidence
+    assert "decode-deficit" in warm.evidence
+    assert warm.error is not None
+    assert cold.error is None or warm.error < cold.error
+    assert (tmp_path / FILE_NAME).read_bytes() == written
+
+
+def test_one_interval_alone_says_why_costs_of_earlier_runs_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_text("half a fi")
+    learned = LearnedCosts(tmp_path, clock=lambda: NOW)
+    tick = once(Config(), clock=FakeClock(), parts=Parts([MixedLoad()]), learned=learned)
+    assert tick is not None
+    assert [gap.source for gap in tick.interval.gaps if "passed over" in gap.reason] == ["calibration"]

@@ -35,10 +35,11 @@ def run(args: argparse.Namespace) -> int:
     nvml = nvml_reader(config)
     if nvml is not None:
         nvml.start()  # NVML takes the longest, in a process of its own: what follows is loaded meanwhile
+    from dashboard.learned import LearnedCosts
     from dashboard.single import once
 
     written = _json if args.json else _words
-    tick = once(config, window=window, nvml=nvml, meanwhile=written)
+    tick = once(config, window=window, nvml=nvml, meanwhile=written, learned=LearnedCosts.of_user())
     if tick is None:
         raise CommandFailed("the clock gave no interval: it was being set; try again")
     print(written()(tick))
