@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.phase.calibrate import Calibration
-from collectors.phase.costs import CostModel, Hardware, Window
+from collectors.phase.costs import UNCALIBRATED, CostModel, Hardware, Window
 from collectors.phase.fit import fit
 from collectors.phase.normal import Normal
 
@@ -92,3 +92,12 @@ def test_the_inverse_is_the_inverse() -> None:
         for j in range(2):
             value = sum(normal.gram[i][k] * inverse[k][j] for k in range(2))
             assert value == pytest.approx(1.0 if i == j else 0.0)
+
+
+def test_one_window_is_enough_where_the_device_is_known_and_three_where_it_is_not() -> None:
+    window = Window(150, 3000, 0.0, 10_000, 5.0, 0.0, 10)
+    model = fit([window], DEVICE)
+    assert model.knows_decode
+    assert model.decode_seconds(150, 3000, 0.0) + model.prefill_seconds(10_000) == pytest.approx(5.0)
+    assert not model.is_sure
+    assert fit([window, window]) is UNCALIBRATED

@@ -25,7 +25,7 @@ _UNEVEN_BY_MISFIT = 1.3
 """... and the same for what the fit leaves unexplained of its windows."""
 _UNEXPLAINED_STEPS = 0.5
 """Part of an interval's misfit that is decode time counted on the wrong side of an edge, at most."""
-_COLD = 1.0
+_COLD = 0.5
 """Relative error of a prompt token's cost while hardly any windows are known; it shrinks as they become enough."""
 _STEP_EDGE = 0.4
 """Steps by which the decode time of an interval is off: one under way at either edge, evenly distributed."""

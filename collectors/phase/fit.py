@@ -34,7 +34,8 @@ from collectors.median import median
 from collectors.phase.costs import UNCALIBRATED, UNKNOWN_HARDWARE, CostModel, Hardware, Stretch, Window
 from collectors.phase.normal import Matrix, Normal
 
-MIN_WINDOWS = 3
+MIN_WINDOWS, MIN_WINDOWS_OF_KNOWN = 3, 1
+"""Windows below which nothing is fitted, and the same of a device whose data sheet says what is likely."""
 
 _BATCH_RATIO = 0.7
 """What a sequence adds to a step likely costs of what a prompt token computed with others does."""
@@ -86,7 +87,8 @@ class _Beforehand(NamedTuple):
 def fit(windows: Iterable[Window], hardware: Hardware = UNKNOWN_HARDWARE) -> CostModel:
     """The cost model of some windows; `UNCALIBRATED` when there are too few of them."""
     rows = list(windows)
-    if len(rows) < MIN_WINDOWS:
+    needed = MIN_WINDOWS_OF_KNOWN if hardware.is_device_known else MIN_WINDOWS
+    if len(rows) < needed:
         return UNCALIBRATED
     decode_rows = [row for row in rows if row.steps > 0]
     prompt_rows = [row for row in rows if row.prompt > 0]
@@ -94,7 +96,7 @@ def fit(windows: Iterable[Window], hardware: Hardware = UNKNOWN_HARDWARE) -> Cos
     costs, covariance = _regression(rows, _beforehand(rows, ceiling, hardware))
     step, token, kv_step = costs[:3]
     prompt_token = _prompt_cost(rows, costs, ceiling)
-    knows_prefill = len(prompt_rows) >= MIN_WINDOWS and prompt_token > 0
+    knows_prefill = len(prompt_rows) >= needed and prompt_token > 0
     busy = sum(row.busy for row in rows)
     model = CostModel(
         step=step,
@@ -103,7 +105,7 @@ def fit(windows: Iterable[Window], hardware: Hardware = UNKNOWN_HARDWARE) -> Cos
         prompt_token=prompt_token,
         windows=len(rows),
         # A fit that gives prompts no cost although they came has not told the two apart.
-        knows_decode=len(decode_rows) >= MIN_WINDOWS and step + token > 0 and (knows_prefill or not prompt_rows),
+        knows_decode=len(decode_rows) >= needed and step + token > 0 and (knows_prefill or not prompt_rows),
         knows_prefill=knows_prefill,
         batch_low=min((row.generated / row.steps for row in decode_rows), default=0.0),
         batch_high=max((row.generated / row.steps for row in decode_rows), default=0.0),
