@@ -25,6 +25,8 @@ NOTHING_WRONG = "nothing is wrong"
 """How one of those parts begins where nobody waits, and the time is spent at what the hardware is for."""
 
 PhaseLabel = Literal["prefill", "decode", "mixed", "idle", "waiting", "unknown"]
+PHASES = ("prefill", "decode", "idle", "waiting", "unknown")
+"""What seconds go into."""
 PHASE_LABELS: tuple[PhaseLabel, ...] = ("prefill", "decode", "mixed", "idle", "waiting", "unknown")
 
 Confidence = Literal["high", "medium", "low"]

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from collectors.model import HOST
+from collectors.model import HOST, PHASES
 from collectors.patch import patched
 from collectors.store import reading
-from collectors.store_schema import MINUTE, PHASES, ROLLED, means_table, quoted
+from collectors.store_schema import MINUTE, ROLLED, means_table, quoted
 from collectors.text import clean
 
 _STATE_LIMIT = 64 * 2**20

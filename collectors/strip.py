@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from collectors.clock import NANO
-from collectors.model import Phase
+from collectors.model import PHASES, Phase
 from collectors.phase.label import phase_seconds
 from collectors.replay_parts import Part, Parts
 from collectors.store_read import FileReader, PhaseRow
-from collectors.store_schema import MINUTE, PHASES
+from collectors.store_schema import MINUTE
 
 
 @dataclass(frozen=True, slots=True)

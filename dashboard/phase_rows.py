@@ -8,10 +8,9 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 
-from collectors.model import Label, Phase, Tick
+from collectors.model import PHASES, Label, Phase, Tick
 from collectors.phase.rules import phase_seconds
 
-PHASES = ("prefill", "decode", "idle", "waiting", "unknown")
 _WHOLE = 250
 _NOTHING, _PROVISIONAL, _SETTLED = 0, 1, 2
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from collectors.model import HOST, EngineKey, Label, Phase, Tick
+from collectors.model import HOST, PHASES, EngineKey, Label, Phase, Tick
 from collectors.phase.rules import phase_seconds
 from dashboard.latency_rows import LatencyRows
 from dashboard.phase_rows import PhaseRows
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collectors.readings import EngineReading, GpuReading
 
 NAN = math.nan
-PHASES = ("prefill", "decode", "idle", "waiting", "unknown")
 LINES = ("sm", "tensor", "dram", "dram_rate", "kernel", "memory", "power", "cpu", "prompt", "generation", "running")
 """sm, tensor, dram, kernel, memory and cpu are ratios, the mean over the GPUs that have them;
 dram_rate is bytes/s per GPU, power watts of all GPUs, prompt and generation tokens/s of all engines."""

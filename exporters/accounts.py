@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from collectors.histogram import Histogram
-from collectors.model import BOTTLENECK_NAMES, PHASE_LABELS
+from collectors.model import BOTTLENECK_NAMES, PHASE_LABELS, PHASES
 from collectors.readings import EngineReading, GpuReading, Reading
 from exporters.exposition import HistogramTotal, label_pairs
 from exporters.families import FIELDS, SCOPES, Scope
@@ -21,7 +21,6 @@ from exporters.families import FIELDS, SCOPES, Scope
 _Key = TypeVar("_Key", bound=Hashable)
 _Value = TypeVar("_Value")
 
-PHASES = ("prefill", "decode", "idle", "waiting", "unknown")
 TOKEN_PHASES = ("prefill", "decode")
 
 _AMOUNTS: Mapping[Scope, tuple[str, ...]] = MappingProxyType(

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from collectors.analysis.figures import Change, Difference, Figure, Report, Section, Source, Table
+from collectors.model import PHASES
 from exporters.report_style import CSS
 from exporters.report_svg import colour, plot_html
 from exporters.report_text import change_cells, style_of
@@ -70,7 +71,7 @@ def _header(what: str, sources: Sequence[tuple[str, Source]], style: Style) -> s
 def _wall(report: Report) -> str:
     """The machine's time as one bar."""
     parts = []
-    for phase in ("prefill", "decode", "idle", "waiting", "unknown"):
+    for phase in PHASES:
         value = report.figure(f"wall_{phase}").value or 0.0
         if value > 0:
             parts.append((phase, value))

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from collectors.clock import NANO
-from collectors.model import Interval, Label, Phase
-from collectors.store_schema import MINUTE, PHASES
+from collectors.model import PHASES, Interval, Label, Phase
+from collectors.store_schema import MINUTE
 
 SETTLE_SECONDS = 30.0
 """Labels settle ten seconds after their interval's end; whatever comes later than this, plus two

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.analysis.energy import Energy, energy_of, shapley, shapley_split
-from collectors.analysis.ledger import PHASES, ledger_of
+from collectors.analysis.ledger import ledger_of
 from collectors.analysis.resources import Moments, ResourceMix, busiest_link, mix_of
 from collectors.analysis.roofline import Point, Roof, point_of, reached, roof_of
 from collectors.analysis.sums import plus, ratio, total
 from collectors.analysis.tally import Tally, tally_of
-from collectors.model import HOST, Bottleneck, Interval, Label, Phase, PhaseLabel, engine_entity, gpu_entity
+from collectors.model import HOST, PHASES, Bottleneck, Interval, Label, Phase, PhaseLabel, engine_entity, gpu_entity
 from collectors.readings import EngineReading, GpuReading, HostReading
 
 SECOND = 1_000_000_000

@@ -22,7 +22,7 @@ from collectors.analysis.diff import difference
 from collectors.analysis.energy import energy_of
 from collectors.analysis.figures import Change, Report
 from collectors.analysis.interference import slope
-from collectors.analysis.ledger import PHASES, ledger_of
+from collectors.analysis.ledger import ledger_of
 from collectors.analysis.moments import DELAY, POWER
 from collectors.analysis.report import report
 from collectors.analysis.resources import MOST_BLUR, blur
@@ -34,7 +34,18 @@ from collectors.analysis.totals import Totals, surely_within, within
 from collectors.analysis.watts import watts
 from collectors.analysis.words import quantile
 from collectors.histogram import Histogram
-from collectors.model import HOST, Bottleneck, Interval, Label, Phase, PhaseLabel, Tick, engine_entity, gpu_entity
+from collectors.model import (
+    HOST,
+    PHASES,
+    Bottleneck,
+    Interval,
+    Label,
+    Phase,
+    PhaseLabel,
+    Tick,
+    engine_entity,
+    gpu_entity,
+)
 from collectors.phase.rules import phase_seconds
 from collectors.readings import EngineReading, GpuReading, HostReading
 from collectors.replay import Recording

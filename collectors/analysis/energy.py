@@ -19,9 +19,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from collectors.analysis.ledger import PHASES, entity_seconds
+from collectors.analysis.ledger import entity_seconds
 from collectors.analysis.sums import merged, plus, ratio, total
-from collectors.model import HOST, Interval, Label, engine_entity, gpu_entity
+from collectors.model import HOST, PHASES, Interval, Label, engine_entity, gpu_entity
 from collectors.readings import EngineReading
 
 _ALONE_FROM = 0.98

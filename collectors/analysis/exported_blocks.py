@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from collectors.analysis.blocks import Block
 from collectors.analysis.exported_queries import Kind, Scope
-from collectors.analysis.ledger import PHASES
 from collectors.analysis.moments import Moments
 from collectors.analysis.queries import ENGINE_AMOUNTS, ENGINE_GAUGES, GPU_GAUGES, LATENCIES
 from collectors.analysis.read import NodeSums
@@ -15,7 +14,7 @@ from collectors.analysis.roster import Roster
 from collectors.analysis.sums import merged, plus
 from collectors.fleet.queries import FIGURE
 from collectors.fleet.tables import node_name
-from collectors.model import BOTTLENECK_NAMES, HOST, engine_entity, gpu_entity
+from collectors.model import BOTTLENECK_NAMES, HOST, PHASES, engine_entity, gpu_entity
 from collectors.promql import Labels
 
 OWNER_FROM = 0.9

@@ -11,10 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from collectors.analysis.sums import merged
-from collectors.model import HOST, Interval, Label, gpu_entity
+from collectors.model import HOST, PHASES, Interval, Label, gpu_entity
 from collectors.phase.rules import phase_seconds
-
-PHASES = ("prefill", "decode", "idle", "waiting", "unknown")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collectors.analysis.figures import Column, Figure, Section, Table
-from collectors.analysis.ledger import PHASES
 from collectors.analysis.measures import total_money
 from collectors.analysis.resources import blur
 from collectors.analysis.study import Study, figure
 from collectors.analysis.sums import plus, ratio
 from collectors.analysis.totals import Totals
 from collectors.analysis.watts import Watts
+from collectors.model import PHASES
 
 _COUNTER = "energy counters of the GPUs, split as their seconds are"
 _NO_ENERGY = "no GPU counted energy"

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from collectors.analysis.figures import Cell, Column, Plot, Section, Series, Table
-from collectors.analysis.ledger import PHASES
 from collectors.analysis.study import Study, figure
 from collectors.analysis.sums import ratio
 from collectors.analysis.totals import Totals
 from collectors.analysis.words import duration, percent
-from collectors.model import HOST, Confidence
+from collectors.model import HOST, PHASES, Confidence
 
 _LABELS = "settled labels"
 _NOT_COUNTED = 0.01

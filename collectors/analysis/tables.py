@@ -22,11 +22,11 @@ from collectors.analysis.queries import Queries
 from collectors.analysis.read import Read
 from collectors.analysis.roster import Roster
 from collectors.clock import NANO
-from collectors.model import HOST
+from collectors.model import HOST, PHASES
 from collectors.phase.calibrate import CostModel
 from collectors.store import open_reader, reading
 from collectors.store_read import FileReader
-from collectors.store_schema import HISTOGRAM_SUM_SCALE, LABEL_SCALE, PHASES
+from collectors.store_schema import HISTOGRAM_SUM_SCALE, LABEL_SCALE
 
 _MINUTE = 60 * NANO
 _FOREVER = 2**62

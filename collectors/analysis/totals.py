@@ -7,13 +7,12 @@ from functools import cached_property
 
 from collectors.analysis.blocks import Block, Key
 from collectors.analysis.energy import shapley
-from collectors.analysis.ledger import PHASES
 from collectors.analysis.resources import Moments, ResourceMix, Use
 from collectors.analysis.roster import Engine, Roster
 from collectors.analysis.sums import ratio, total
 from collectors.analysis.watts import energy_shares
 from collectors.histogram import Histogram
-from collectors.model import HOST
+from collectors.model import HOST, PHASES
 
 _ALONE_TOKENS, _ALONE_INTERVALS = 2000.0, 3
 """Prompt tokens and intervals of prefill alone that are needed before their cost is taken as known."""

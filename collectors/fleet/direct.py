@@ -23,12 +23,12 @@ from collectors.engine.scrape import Fetcher, PageProblem
 from collectors.engine.scrape_problems import Settings
 from collectors.fleet.happenings import Happenings
 from collectors.fleet.heat import HeatMap, Span, packed
-from collectors.fleet.model import PHASES, USUAL_QUANTILE, Node, Shares, Snapshot, health_of
+from collectors.fleet.model import USUAL_QUANTILE, Node, Shares, Snapshot, health_of
 from collectors.fleet.moments import WANTED, Moment, Place, place_of, tick_of
 from collectors.fleet.tables import natural
 from collectors.histogram import Histogram, merge
 from collectors.median import mean_of_known
-from collectors.model import HOST, Event, Tick, gpu_entity
+from collectors.model import HOST, PHASES, Event, Tick, gpu_entity
 from collectors.phase.rules import phase_seconds
 from collectors.promql import PromProblem
 from collectors.slo import SloBook

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-PHASES = ("prefill", "decode", "idle", "waiting", "unknown")
-
 Health = Literal["ok", "degraded", "stale", "down", "gone"]
 """degraded: a GPU is lost or an engine is out of reach; stale: the page is served and its counters stand still;
 down: not scraped; gone: not among the targets any more."""

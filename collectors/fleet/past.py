@@ -16,7 +16,7 @@ from collectors.clock import NANO
 from collectors.fleet.happenings import Happenings
 from collectors.fleet.moments import SELECTOR, Moment, Place, is_same_page, place_of, tick_of
 from collectors.fleet.queries import Target
-from collectors.model import HOST, Event, Tick
+from collectors.model import HOST, PHASES, Event, Tick
 from collectors.promql import Labels, PromClient, PromProblem
 from collectors.promql_matcher import matcher
 from collectors.slo import SloBook
@@ -32,7 +32,6 @@ _FURTHEST = 30 * 86_400.0
 _COARSE, _FINE = 3 * 3600.0, 60.0
 _FAR = 24
 """Chunks looked through for a change of phase, an event, or an interval after a gap."""
-_PHASES = ("prefill", "decode", "idle", "waiting", "unknown")
 
 
 class NodePast:
@@ -160,7 +159,7 @@ class NodePast:
         query = f"sum by (phase) (rate(phasetop_host_phase_seconds_total{{{self._match}}}[{round(window)}s]))"
         start = from_ns / NANO
         found = self._client.query_range(query, start + width, start + width * (columns + 0.01), width)
-        seconds = [dict.fromkeys(_PHASES, 0.0) for _ in range(columns)]
+        seconds = [dict.fromkeys(PHASES, 0.0) for _ in range(columns)]
         for labels, points in found.series:
             for moment, share in points:
                 column = round((moment - start) / width) - 1

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from collectors.fleet.model import PHASES, Node, Shares, health_of
+from collectors.fleet.model import Node, Shares, health_of
 from collectors.fleet.queries import FIGURE, Target
+from collectors.model import PHASES
 from collectors.promql import Labels, Vector
 
 Numbers = dict[str, dict[str, dict[str, float]]]

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from collectors.analysis.sums import ratio, total
-from collectors.fleet.model import PHASES, Node
+from collectors.fleet.model import Node
+from collectors.model import PHASES
 
 BUSY_AT_MOST = 0.8
 """Busy share up to which a group may be filled when GPUs are taken from it: above, requests begin to queue."""

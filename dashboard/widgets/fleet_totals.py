@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from rich.style import Style
 
-from collectors.fleet.model import PHASES
 from collectors.fleet.totals import BUSY_AT_MOST, KV_AT_MOST, Balance, Totals
 from collectors.fleet.watch import MAP_PROBLEM
+from collectors.model import PHASES
 from dashboard.fleet_board import FleetBoard
 from dashboard.format import NANOSECONDS, clock, date, duration, interval_length, percent, zone_name
 from dashboard.scene import Scene

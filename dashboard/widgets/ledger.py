@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from rich.style import Style
 
-from collectors.analysis.ledger import PHASES, Ledger
+from collectors.analysis.ledger import Ledger
+from collectors.model import PHASES
 from dashboard.format import duration, percent
 from dashboard.palette import Palette
 from dashboard.scene import Scene

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from collectors.model import Phase
+from collectors.model import PHASES, Phase
 from collectors.phase.rules import phase_seconds
 from dashboard.format import NANOSECONDS, clock, duration, nice_ceiling, percent, whole
 from dashboard.scene import Scene
-from dashboard.tracks import LINES, PHASES, Column
+from dashboard.tracks import LINES, Column
 from dashboard.widgets.axis import (
     AxisPanel,
     Gutters,

@@ -6,9 +6,9 @@ from rich.style import Style
 from textual import events
 from textual.message import Message
 
+from collectors.model import PHASES
 from dashboard.format import clock
 from dashboard.scene import Playback, Scene, ScrubberCell
-from dashboard.tracks import PHASES
 from dashboard.widgets.line import Line
 from dashboard.widgets.panel import Drawing, Panel
 

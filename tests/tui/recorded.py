@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 
-from collectors.model import HOST, Event, Tick
+from collectors.model import HOST, PHASES, Event, Tick
 from collectors.phase.rules import phase_seconds
-from dashboard.tracks import PHASES
 
 
 @dataclass(frozen=True, slots=True)

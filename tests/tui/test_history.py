@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors.model import HOST, Event, Interval, Label, Phase, Tick
+from collectors.model import HOST, PHASES, Event, Interval, Label, Phase, Tick
 from dashboard.archive import pack, unpack
 from dashboard.state import History
-from dashboard.tracks import PHASES, Tracks
+from dashboard.tracks import Tracks
 
 from .wave import SECOND, START, Wave
 
