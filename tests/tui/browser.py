@@ -13,7 +13,7 @@ from typing import Any
 
 import aiohttp
 
-PATIENCE = 60.0
+from tests.patience import PATIENCE
 
 
 class Page:

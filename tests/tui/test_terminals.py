@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -151,16 +152,20 @@ def test_a_terminal_that_answers_no_question_is_served_all_the_same(environment:
 
 
 @pytest.mark.parametrize("multiplexer", ["tmux", "screen"])
-def test_it_runs_in_a_multiplexer(multiplexer: str, environment: dict[str, str], tmp_path: Path) -> None:
+def test_it_runs_in_a_multiplexer(multiplexer: str, environment: dict[str, str]) -> None:
     if shutil.which(multiplexer) is None:
         pytest.skip(f"{multiplexer} is not installed")
-    name = f"phasetop-{tmp_path.name}"
     inner = shlex.join(LIVE)
-    command = {
-        "tmux": ["tmux", "-u", "-f", "/dev/null", "-S", str(tmp_path / "socket"), "new-session", inner],
-        "screen": ["screen", "-U", "-c", "/dev/null", "-S", name, *LIVE],
-    }[multiplexer]
-    with Terminal(command, {**environment, "SCREENDIR": str(tmp_path)}) as terminal:
+    with (
+        tempfile.TemporaryDirectory() as folder,  # the path of a socket has 107 bytes at most
+        Terminal(
+            {
+                "tmux": ["tmux", "-u", "-f", "/dev/null", "-S", f"{folder}/socket", "new-session", inner],
+                "screen": ["screen", "-U", "-c", "/dev/null", "-S", "phasetop", *LIVE],
+            }[multiplexer],
+            {**environment, "SCREENDIR": folder},
+        ) as terminal,
+    ):
         terminal.shows("Verdict")
         terminal.shows("quit")
         terminal.shows(" phasetop ")

@@ -6,12 +6,14 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE
 from tests.test_cli import COMMAND, phasetop
 from tests.test_commands import ENVIRONMENT
 
@@ -74,7 +76,8 @@ def test_listening_beyond_loopback_is_refused_in_words_unless_asked_for() -> Non
 def address(tmp_path: Path) -> Iterator[str]:
     """Where the demo is served."""
     environment = {**ENVIRONMENT, "XDG_STATE_HOME": str(tmp_path)}
-    port = 20_000 + os.getpid() % 10_000
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
     process = subprocess.Popen(
         [*COMMAND, "web", "--listen", f"127.0.0.1:{port}", "demo"], env=environment, stderr=subprocess.PIPE, text=True
     )
@@ -85,13 +88,13 @@ def address(tmp_path: Path) -> Iterator[str]:
         yield line.split()[0]
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(20)
+        process.wait(PATIENCE)
         process.stderr.close()
 
 
 async def still(page: Page, other_than: bytes = b"") -> bytes:
     """A picture that stays the same for half a second, and is another one."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         before = b""
         while True:
             now = await page.picture()
