@@ -81,12 +81,16 @@ def test_machines_are_asked_for_their_time_only_where_no_gpu_tells_it() -> None:
         fleet.look()
         answers.without_gpus = 1
         first, second = fleet.look(), fleet.look()
+        server.answer = lambda asked: Answer(status=500, body=b"")
+        failed = fleet.look()
+        server.answer = answers
         answers.without_gpus = 0
         third, fourth = fleet.look(), fleet.look()
         fleet.close()
     assert [one.queries for one in (first, second, third, fourth)] == [7, 7, 7, 6]
     assert [one.nodes[0].phases for one in (second, fourth)] == [(1, 0, 0, 0, 0), (0, 1, 0, 0, 0)]
     assert second.nodes[1].phases == (0, 1, 0, 0, 0)
+    assert failed.nodes == second.nodes, "the last figures stay"
 
 
 def test_who_a_node_is_that_came_since_is_asked_at_once() -> None:

@@ -229,14 +229,15 @@ class _Reader:
                 del self._times[0]
                 for track in self._phases:
                     del track[0]
-            watchers = list(self._watchers)
-        if last is not None and arrived > last[0]:
+            if last is None or arrived <= last[0]:
+                return
             self._sequence += 1
             tick = self._tick(last, (arrived, wall, moment), self._sequence)
             tick = replace(tick, events=self._happenings.push(tick))
             self._events.extend(tick.events)
-            for deliver in watchers:
-                deliver(tick)
+            watchers = list(self._watchers)
+        for deliver in watchers:
+            deliver(tick)
 
     def _tick(self, before: tuple[float, float, Moment], now: tuple[float, float, Moment], sequence: int) -> Tick:
         seconds = now[0] - before[0]
@@ -271,13 +272,13 @@ class _Reader:
         return (spent[0] / total, spent[1] / total, spent[2] / total, spent[3] / total, spent[4] / total)
 
     def watch(self, deliver: Deliver) -> None:
+        """Delivers the newest interval, with all that happened so far, and from then on each one as it comes."""
         with self._lock:
             self._watchers.append(deliver)
-            moments = list(self._moments)
-            events = tuple(self._events)
-        if len(moments) > 1:
-            self._sequence += 1
-            deliver(replace(self._tick(moments[-2], moments[-1], self._sequence), events=events))
+            if len(self._moments) > 1:
+                self._sequence += 1
+                newest = self._tick(self._moments[-2], self._moments[-1], self._sequence)
+                deliver(replace(newest, events=tuple(self._events)))
 
     def leave(self, deliver: Deliver) -> None:
         with self._lock:

@@ -168,11 +168,11 @@ class PrometheusFleet:
         if self._asks_machines:
             wanted[_MACHINES] = machine_phases(self.target)
         answers, failed = _gathered({name: self._submitted(figures, at) for name, figures in wanted.items()})
-        is_lacking = _is_any_without_phases(answers)
-        if is_lacking and _MACHINES not in wanted:
+        if "health" in answers and "phases" in answers:
+            self._asks_machines = _is_any_without_phases(answers["health"].numbers, answers["phases"].numbers)
+        if self._asks_machines and _MACHINES not in wanted:
             more, not_had = _gathered({_MACHINES: self._submitted(machine_phases(self.target), at)})
             answers, failed = answers | more, failed | not_had
-        self._asks_machines = is_lacking
         return answers, failed
 
     def _submitted(self, figures: Sequence[Figure], at: float | None) -> Future[_Answer]:
@@ -222,13 +222,10 @@ class PrometheusFleet:
         return failed
 
 
-def _is_any_without_phases(answers: Mapping[str, _Answer]) -> bool:
+def _is_any_without_phases(health: Numbers, phases: Numbers) -> bool:
     """Whether a node is scraped of which no GPU tells its time."""
-    if "health" not in answers or "phases" not in answers:
-        return False
-    told = set().union(*answers["phases"].numbers.get("gpu_phase", {}).values())
-    up = answers["health"].numbers.get("up", {}).get("", {})
-    return any(value > 0.5 and name not in told for name, value in up.items())
+    told = set().union(*phases.get("gpu_phase", {}).values())
+    return any(up > 0.5 and name not in told for name, up in health.get("up", {}).get("", {}).items())
 
 
 def _gathered(waiting: dict[str, Future[T]]) -> tuple[dict[str, T], dict[str, PromProblem]]:
