@@ -20,14 +20,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from collectors.analysis.ledger import entity_seconds
-from collectors.analysis.sums import merged, plus, ratio, total
+from collectors.analysis.moments import ALONE_FROM, alone_cost
+from collectors.analysis.sums import computed, merged, plus, ratio, total
 from collectors.model import HOST, PHASES, Interval, Label, engine_entity, gpu_entity
 from collectors.readings import EngineReading
-
-_ALONE_FROM = 0.98
-"""Prefill share from which an interval counts as prefill alone."""
-_ALONE_TOKENS, _ALONE_INTERVALS = 2000.0, 3
-"""Prompt tokens and intervals of prefill alone that are needed before their cost is taken as known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +80,7 @@ class Energy:
     @property
     def alone_seconds_per_token(self) -> float | None:
         """Busy seconds a prompt token takes when nothing decodes beside it; None where that was seldom seen."""
-        if self.alone_intervals < _ALONE_INTERVALS or self.alone_tokens < _ALONE_TOKENS:
-            return None
-        return self.alone_seconds / self.alone_tokens
+        return alone_cost(self.alone_seconds, self.alone_tokens, self.alone_intervals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +145,7 @@ def energy_of(interval: Interval, labels: Mapping[str, Label]) -> Energy:
 
 def computed_tokens(engine: EngineReading) -> float | None:
     """Prompt tokens computed here: neither cached nor transferred ones."""
-    if engine.prompt_tokens_computed is not None:
-        return engine.prompt_tokens_computed
-    if engine.prompt_tokens is None:
-        return None
-    return max(0.0, engine.prompt_tokens - (engine.prompt_tokens_cached or 0.0))
+    return computed(engine.prompt_tokens_computed, engine.prompt_tokens, engine.prompt_tokens_cached)
 
 
 def _alone(engines: list[EngineReading], labels: Mapping[str, Label]) -> tuple[float, float]:
@@ -163,10 +153,10 @@ def _alone(engines: list[EngineReading], labels: Mapping[str, Label]) -> tuple[f
     seconds = tokens = 0.0
     for engine in engines:
         label = labels.get(engine_entity(engine.key))
-        computed = computed_tokens(engine)
-        if label is None or not computed or label.phase.prefill_share is None or engine.window_seconds is None:
+        own = computed_tokens(engine)
+        if label is None or not own or label.phase.prefill_share is None or engine.window_seconds is None:
             continue
-        if label.phase.prefill_share >= _ALONE_FROM and label.phase.busy_ratio:
+        if label.phase.prefill_share >= ALONE_FROM and label.phase.busy_ratio:
             seconds += label.phase.busy_ratio * engine.window_seconds
-            tokens += computed
+            tokens += own
     return seconds, tokens

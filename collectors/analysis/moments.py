@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from operator import add
 
 from collectors.analysis.blocks import Block, Key
+from collectors.analysis.sums import computed, ratio
 
 ALONE_FROM = 0.98
 """Prefill share from which a stretch counts as prefill alone."""
+_ALONE_TOKENS, _ALONE_STRETCHES = 2000.0, 3
+"""Prompt tokens and stretches of prefill alone that are needed before their cost is taken as known."""
 
 POWER = ("pp", "pd", "pi", "dd", "di", "ii", "py", "dy", "iy", "p", "d", "i", "y")
 """Products of the seconds of prefill (p), decode (d) and the rest (i), and of all GPUs' joules (y)."""
@@ -63,7 +66,7 @@ class Moments:
             self.use("engine-flops", p, d, flops)
         if moved:
             self.use("engine-bytes", p, d, moved + (amounts.get("write_bytes") or 0.0))
-        tokens = computed(amounts)
+        tokens = computed(*(amounts.get(f"prompt_tokens{which}") for which in ("_computed", "", "_cached")))
         if tokens and p + d > 0 and p >= ALONE_FROM * (p + d):
             self._add(("alone", entity), (p + d, tokens, 1.0))
 
@@ -80,9 +83,8 @@ class Moments:
         self._add(("delay", entity), (w, wx, wb, wx * x, wx * b, wb * b, wy, wx * y, wb * y, wy * y))
 
 
-def computed(amounts: Amounts) -> float | None:
-    """Prompt tokens computed here: neither cached nor transferred ones."""
-    told, prompts = amounts.get("prompt_tokens_computed"), amounts.get("prompt_tokens")
-    if told is not None or prompts is None:
-        return told
-    return max(0.0, prompts - (amounts.get("prompt_tokens_cached") or 0.0))
+def alone_cost(seconds: float | None, tokens: float | None, stretches: float | None) -> float | None:
+    """Seconds a prompt token takes with nothing decoded beside it; None where that was seldom seen."""
+    if (tokens or 0.0) < _ALONE_TOKENS or (stretches or 0.0) < _ALONE_STRETCHES:
+        return None
+    return ratio(seconds, tokens)

@@ -23,6 +23,13 @@ def total(values: Iterable[float | None]) -> float | None:
     return result
 
 
+def computed(told: float | None, prompts: float | None, cached: float | None) -> float | None:
+    """Prompt tokens computed here, neither cached nor transferred ones: as told, else all prompts' but the cached."""
+    if told is not None or prompts is None:
+        return told
+    return max(0.0, prompts - (cached or 0.0))
+
+
 def merged(a: Mapping[K, float], b: Mapping[K, float]) -> dict[K, float]:
     """Sums by key, in the order in which keys came."""
     result = dict(a)

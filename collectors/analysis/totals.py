@@ -7,15 +7,13 @@ from functools import cached_property
 
 from collectors.analysis.blocks import Block, Key
 from collectors.analysis.energy import shapley
+from collectors.analysis.moments import alone_cost
 from collectors.analysis.resources import Moments, ResourceMix, Use
 from collectors.analysis.roster import Engine, Roster
-from collectors.analysis.sums import ratio, total
+from collectors.analysis.sums import computed, plus, total
 from collectors.analysis.watts import energy_shares
 from collectors.histogram import Histogram
 from collectors.model import HOST, PHASES
-
-_ALONE_TOKENS, _ALONE_INTERVALS = 2000.0, 3
-"""Prompt tokens and intervals of prefill alone that are needed before their cost is taken as known."""
 
 Buckets = dict[tuple[float, float], float]
 """Observations by bounds, in seconds."""
@@ -95,12 +93,8 @@ class Totals:
         """Prompt tokens computed here: neither cached nor transferred ones."""
         found: float | None = None
         for entity in engines or self.engines:
-            value = self.engine("prompt_tokens_computed", [entity])
-            if value is None:
-                prompts = self.engine("prompt_tokens", [entity])
-                cached = self.engine("prompt_tokens_cached", [entity]) or 0.0
-                value = None if prompts is None else max(0.0, prompts - cached)
-            found = total((found, value))
+            own = (self.engine(f"prompt_tokens{which}", [entity]) for which in ("_computed", "", "_cached"))
+            found = plus(found, computed(*own))
         return found
 
     def generated(self, engines: Iterable[str] | None = None) -> float | None:
@@ -143,9 +137,7 @@ class Totals:
         seconds, tokens, intervals = (
             total(self.sums.get(("alone", name, what)) for name in names) for what in ("seconds", "tokens", "intervals")
         )
-        if not tokens or tokens < _ALONE_TOKENS or (intervals or 0) < _ALONE_INTERVALS:
-            return None
-        return ratio(seconds, tokens)
+        return alone_cost(seconds, tokens, intervals)
 
     def resident(self, engines: Iterable[str]) -> float | None:
         """KV tokens of a running request, mean."""

@@ -18,7 +18,6 @@ from collectors.fleet.moments import SELECTOR, Moment, Place, is_same_page, plac
 from collectors.fleet.queries import Target
 from collectors.model import HOST, PHASES, Event, Tick
 from collectors.promql import Labels, PromClient, PromProblem
-from collectors.promql_matcher import matcher
 from collectors.slo import SloBook
 from collectors.strip import StripColumn
 
@@ -58,8 +57,7 @@ class NodePast:
         `book` are the objectives whose breach is an event.
         """
         self._client = client
-        matchers = [matcher(label, value) for label, value in zip(target.node, key, strict=True)]
-        self._match = ", ".join([target.match, *matchers])
+        self._match = target.of(key).match
         self._step = max(1, round(step))
         self._book = book
         self._wall = wall

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from collectors.fleet.model import USUAL_QUANTILE
+from collectors.promql_matcher import matcher
 
 FIGURE = "figure"
 RULE_WINDOW = 300.0
@@ -38,6 +39,11 @@ class Target:
     @property
     def by(self) -> str:
         return ", ".join(self.node)
+
+    def of(self, key: Sequence[str]) -> Target:
+        """One node alone, by the values of the labels that name it."""
+        matchers = [matcher(label, value) for label, value in zip(self.node, key, strict=True)]
+        return replace(self, match=", ".join([self.match, *matchers]))
 
     def series(self, name: str, *more: str) -> str:
         return f"{name}{{{', '.join([self.match, *more])}}}"
