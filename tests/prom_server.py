@@ -40,6 +40,13 @@ Asked = Mapping[str, str]
 """The form of one query, with the endpoint under "endpoint"."""
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hung up is what some of the tests are about."""
+
+
 class PromServer:
     """`answer` may be exchanged while it runs; it is called on the server's threads."""
 
@@ -69,8 +76,7 @@ class PromServer:
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
 
@@ -93,7 +99,7 @@ class PromServer:
     def stop(self) -> None:
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(5)
+        self._thread.join()
 
 
 @contextmanager

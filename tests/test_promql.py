@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from collectors.engine.credentials import Credentials
 from collectors.promql import IN_FLIGHT, PromClient, PromProblem
 from collectors.promql_answers import document
+from tests.patience import PATIENCE
 from tests.prom_server import Answer, Asked, matrix, prom_server, vector
 
 
 def client_of(url: str, **options: object) -> PromClient:
-    return PromClient(url, **{"timeout": 5.0, "jitter": lambda: 0.5, **options})  # type: ignore[arg-type]
+    return PromClient(url, **{"timeout": PATIENCE, "jitter": lambda: 0.5, **options})  # type: ignore[arg-type]
 
 
 def problem_of(answer: Answer) -> PromProblem:
@@ -63,7 +64,7 @@ def test_at_most_four_queries_are_in_flight_however_many_threads_ask() -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(10)
+            thread.join(PATIENCE)
         client.close()
         assert len(server.asked) == 12
         assert 1 <= server.most_at_once <= IN_FLIGHT
@@ -152,7 +153,7 @@ def test_an_answer_that_does_not_come_in_time_is_late() -> None:
     gate = threading.Event()
 
     def never(asked: Asked) -> Answer:
-        gate.wait(5)
+        gate.wait(PATIENCE)
         return vector([])
 
     with prom_server(never) as server:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -54,6 +55,7 @@ def _without_minus_zero(value: float) -> float:
     return value + 0.0
 
 
+@functools.cache  # made anew for every example, it would be most of the work
 def readings(reading: type[Reading], **identity: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     hints = get_type_hints(reading)
     fields: dict[str, st.SearchStrategy[Any]] = {}
