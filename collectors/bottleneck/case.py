@@ -52,14 +52,18 @@ class Case:
 
     def judge(self, costs: CostModel, role: str | None, walls: tuple[Wall, ...] = ()) -> Bottleneck:
         """The bottleneck, given what is known of the phase by now. `walls` are those a machine's own consists of."""
-        given = (self.spent, costs, role, walls)
+        phase, has_requests = self.phase, self.spent is not None and self.spent.has_requests
+        given = (
+            phase.label, phase.busy_ratio, phase.prefill_share, phase.confidence, has_requests, costs, role, walls
+        )  # fmt: skip
         if self._bottleneck is None or given != self._given:
             self._given = given
-            self._bottleneck = self._judged(costs, role, walls)
+            self._bottleneck = self._judged(phase, has_requests, costs, role, walls)
         return self._bottleneck
 
-    def _judged(self, costs: CostModel, role: str | None, walls: tuple[Wall, ...]) -> Bottleneck:
-        phase, has_requests = self.phase, self.spent is not None and self.spent.has_requests
+    def _judged(
+        self, phase: Phase, has_requests: bool, costs: CostModel, role: str | None, walls: tuple[Wall, ...]
+    ) -> Bottleneck:
         if walls:
             if self._divided != walls:
                 self.wall, self._divided = mean_wall(walls), walls

@@ -132,7 +132,7 @@ def mean_signals(several: Sequence[Signals]) -> Signals:
     """The mean of each signal over those that have it."""
     if len(several) < 2:
         return several[0] if several else NO_SIGNALS
-    return Signals(*map(mean, zip(*several, strict=True)))
+    return Signals(*map(_mean, zip(*several, strict=True)))
 
 
 NO_SIGNALS = Signals(None, None, None, None, None, None)
@@ -346,7 +346,7 @@ def knee(gpus: Sequence[GpuReading]) -> float | None:
     return None
 
 
-def mean(values: Iterable[float | None]) -> float | None:
+def _mean(values: Iterable[float | None]) -> float | None:
     total, count = 0.0, 0
     for value in values:
         if value is not None:

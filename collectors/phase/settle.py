@@ -110,11 +110,6 @@ class _Draft:
         return max(0.0, limit - (self.decode or 0.0) - self.claimed)
 
     @property
-    def is_unclaimed(self) -> bool:
-        """No sign of work in it, nor of any that reaches into it."""
-        return not self.seen.moved and self.claimed == self.reached == 0.0
-
-    @property
     def is_proven_idle(self) -> bool:
         return self.busy is not None and self.busy < _NEGLIGIBLE * self.seen.seconds and not self.seen.moved
 
@@ -197,22 +192,23 @@ def _look_ahead(drafts: list[_Draft]) -> None:
     newest = drafts[-1] if drafts else None
     for draft in reversed(drafts):
         seen = draft.seen
-        if seen.missing or seen.moved:
+        has_moved, is_idle = seen.moved, draft.is_proven_idle
+        if seen.missing or has_moved:
             under_way = False
         elif seen.running and draft.claimed == draft.reached == 0.0:
             under_way = True
         draft.precedes_prompt, draft.is_told = under_way, is_told
-        is_told = draft.is_proven_idle or seen.moved
+        is_told = is_idle or has_moved
         if seen.busy_source == "gpu":
             is_ending = draft is newest and not seen.running
             draft.is_late = draft.has_gaps or is_ending or ahead < _TRAILING_SECONDS
             ahead = 0.0 if draft.has_gaps else ahead + seen.seconds
-        if draft.is_proven_idle:
+        if is_idle:
             short = 0.0
-        elif seen.busy_source == "idle-counter" and draft.busy is not None and draft.is_unclaimed:
-            short += draft.busy
-        else:
+        elif seen.busy_source != "idle-counter" or draft.busy is None or has_moved or draft.claimed or draft.reached:
             short = inf
+        else:
+            short += draft.busy
         draft.short = short
 
 
