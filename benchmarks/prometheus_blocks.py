@@ -10,18 +10,15 @@ loopback port over these blocks. Printed is, for each engine, the prefill share 
 from __future__ import annotations
 
 import argparse
-import shutil
-import subprocess
-import sys
 import tempfile
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 from benchmarks.prometheus_shares import EngineKey, compare, engines_by_rate, running_prometheus
+from benchmarks.report_prometheus import Scraped, blocks
 from collectors.phase.rules import phase_seconds
 from collectors.replay import Recording
-from dashboard.cli import main as phasetop
 
 
 def shares(recording: Path) -> tuple[dict[EngineKey, float | None], float, float]:
@@ -44,16 +41,8 @@ def shares(recording: Path) -> tuple[dict[EngineKey, float | None], float, float
 
 def asked(recording: Path, directory: Path) -> tuple[list[dict[str, Any]], float]:
     """What Prometheus says of each engine, with the truth beside it; the largest difference in points."""
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        sys.exit("promtool is not installed (Debian: apt install prometheus)")
-    page, blocks = directory / "page.txt", directory / "blocks"
-    if phasetop(["dump", str(recording), "--format", "openmetrics", "-o", str(page)]):
-        sys.exit("the dump failed")
-    command = [promtool, "tsdb", "create-blocks-from", "openmetrics", str(page), str(blocks)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     truth, start, end = shares(recording)
-    with running_prometheus(None, blocks) as prometheus:
+    with running_prometheus(None, blocks([Scraped("node", recording, every=0.0)], directory)) as prometheus:
         # A range reaches from after its beginning; labels settle up to ten seconds behind the interval they come with.
         engines = engines_by_rate(prometheus, end - start + 30, end + 15)
     return engines, compare(engines, truth)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from collectors.analysis.blocks import Block, total
 from collectors.analysis.bootstrap import bounds, draws, interval
+from collectors.analysis.bucket_counts import counted
 from collectors.analysis.diff import difference
 from collectors.analysis.energy import energy_of
 from collectors.analysis.figures import Change, Report
@@ -28,7 +29,7 @@ from collectors.analysis.report import report
 from collectors.analysis.resources import MOST_BLUR, blur
 from collectors.analysis.settings import Prices, Settings
 from collectors.analysis.study import Nothing, study
-from collectors.analysis.tables import counted, read
+from collectors.analysis.tables import read
 from collectors.analysis.tally import Tally, tally_of
 from collectors.analysis.totals import Totals, surely_within, within
 from collectors.analysis.watts import watts

@@ -7,7 +7,7 @@ summed on the server, so that what travels depends on the number of steps, and o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from math import floor
@@ -34,7 +34,6 @@ from collectors.clock import NANO
 from collectors.fleet.queries import FIGURE, Target
 from collectors.fleet.tables import natural, node_name
 from collectors.promql import IN_FLIGHT, Matrix, PromClient, PromProblem
-from collectors.promql_matcher import matcher
 
 _BLOCKS, _LEAST_BLOCKS = 360, 24
 _MINUTE = 60.0
@@ -111,7 +110,7 @@ class _Reader:
         if chosen is None and len(names) == 1:
             chosen = next(iter(names))
         if chosen is not None:
-            stretch = self._stretch = replace(stretch, target=_one(stretch.target, names[chosen]))
+            stretch = self._stretch = replace(stretch, target=stretch.target.of(names[chosen]))
         scrape, behind = self._scrape_interval(), self._lag()
         self._lookback = max(_LOOKBACK, _SCRAPES_BACK * scrape)
         end = min(stretch.end, self._wall() - behind - scrape)
@@ -253,12 +252,6 @@ def steps_of(length: float, scrape: float, nodes: int) -> tuple[float, int]:
     most = max(_LEAST_BLOCKS, min(_BLOCKS, _NODE_STEPS // max(1, nodes)))
     count = min(most, max(1, int(length / max(_MINUTE, _SAMPLES_A_STEP * scrape))))
     return floor(length / count * 1000) / 1000, count
-
-
-def _one(target: Target, key: Sequence[str]) -> Target:
-    """The series of one node alone."""
-    matchers = [matcher(label, value) for label, value in zip(target.node, key, strict=True)]
-    return replace(target, match=", ".join([target.match, *matchers]))
 
 
 def _unknown(name: str, names: Iterable[str]) -> str:
