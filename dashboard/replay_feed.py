@@ -317,6 +317,8 @@ class ReplayFeed:
             return
         self._tick = tick
         self._change(position=tick.interval.end, message=None, following=False)
+        if self._surveyor is not None and self._span is not None:
+            self._overlook(self._surveyor, self._span)  # there may be other engines
         loaded, sequence = self._loaded, tick.interval.sequence
         if loaded is not None and loaded.low <= sequence <= loaded.high:
             self._deliver(Window((), sequence))

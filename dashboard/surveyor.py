@@ -28,11 +28,15 @@ class Surveyor:
         self._known: dict[int, Surveyed] = {}
 
     def wish(self, span: Span | None, engines: frozenset[str]) -> None:
-        """What `read` is to go on with; `engines` are the entities whose phases are wanted. None: nothing."""
+        """What `read` is to go on with; `engines` are the entities whose phases are wanted, too. None: nothing."""
         before = self._span
-        if span is None or before is None or before.step != span.step or not engines <= self._engines:
+        if span is None or before is None or before.step != span.step:
             self._known.clear()
-        self._span, self._engines = span, engines
+            self._engines = frozenset()
+        if not engines <= self._engines:
+            self._known.clear()
+            self._engines |= engines
+        self._span = span
         if span is not None and len(self._known) > _WINDOWS_KEPT * span.count:
             wanted = range(span.first, span.last + 1)
             self._known = {number: self._known[number] for number in wanted if number in self._known}

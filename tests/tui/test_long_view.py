@@ -15,6 +15,7 @@ from collectors.clock import FakeClock
 from collectors.model import Tick
 from collectors.replay import Recording
 from collectors.store_schema import MINUTE, ROLLED
+from collectors.strip import StripColumn
 from dashboard.desk import Desk
 from dashboard.frames import Arrangement
 from dashboard.palette import palette
@@ -23,7 +24,8 @@ from dashboard.scene import Playback, Scene
 from dashboard.screens.table import SCREENS
 from dashboard.series import ENGINE_RATES, ENGINE_SERIES, GPU_SERIES, HOST_RATES, HOST_SERIES
 from dashboard.state import Delivery
-from dashboard.survey import SHORTEST_STEP
+from dashboard.survey import SHORTEST_STEP, Span
+from dashboard.surveyor import Surveyor
 from dashboard.tracks import LINES
 from dashboard.zoom import KEPT, LongView, coarser, finer, is_long, is_step
 from tests.recording_support import SECOND, START, interval, recording_file, ticks, with_event
@@ -256,3 +258,60 @@ def test_every_number_that_is_drawn_is_summed_up_and_a_column_is_no_less_than_a_
     for source, series in drawn.items():
         assert set(series.values()) <= set(ROLLED[source])
     assert SHORTEST_STEP == MINUTE
+
+
+class Counted:
+    """A recording with nothing in it, which counts how often it is read."""
+
+    end = START + 600 * MINUTE
+    live = False
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+    def strip(self, from_ns: int, to_ns: int, columns: int, *, entity: str = "host") -> list[StripColumn]:
+        step = (to_ns - from_ns) // columns
+        return [StripColumn(from_ns + n * step, from_ns + n * step + step, *(0.0,) * 6) for n in range(columns)]
+
+    def means(self, from_ns: int, step: int, columns: int) -> dict[str, dict[str, list[float]]]:
+        self.reads += 1
+        return {}
+
+
+def test_columns_are_read_once_and_again_for_an_engine_that_was_not_there() -> None:
+    recording = Counted()
+    surveyor = Surveyor(recording)
+    span = Span(MINUTE, START // MINUTE + 99, 100)
+
+    def reads(engines: set[str], wanted: Span = span) -> int:
+        before = recording.reads
+        surveyor.wish(wanted, frozenset(engines))
+        while surveyor.is_pending:
+            surveyor.read()
+        return recording.reads - before
+
+    assert reads({"engine/a#0"}) == 1
+    assert reads({"engine/a#0"}) == 0
+    assert reads({"engine/b#0"}) == 1
+    assert reads({"engine/a#0"}) == 0
+    assert reads(set(), Span(MINUTE, span.last + 10, 100)) == 1
+    found = surveyor.survey()
+    assert found is not None
+    assert set(found.known[span.last].engines) == {"engine/a#0", "engine/b#0"}
+    assert reads(set(), Span(5 * MINUTE, span.last // 5, 100)) > 0
+    found = surveyor.survey()
+    assert found is not None
+    assert found.known[span.last // 5].engines == {}
+
+
+def test_what_grows_is_read_again_at_its_end_alone() -> None:
+    recording = Counted()
+    surveyor = Surveyor(recording)
+    last = recording.end // MINUTE - 1
+    surveyor.wish(Span(MINUTE, last, 60), frozenset())
+    while surveyor.is_pending:
+        surveyor.read()
+    surveyor.renew()
+    found = surveyor.survey()
+    assert found is not None
+    assert sorted(set(range(last - 59, last + 1)) - found.known.keys()) == [last - 1, last]
