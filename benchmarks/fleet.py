@@ -40,9 +40,10 @@ def main() -> int:
     parser.add_argument("--directory", type=Path, help="where the blocks are made; a temporary one by default")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--measure", metavar="URL", help=argparse.SUPPRESS)
+    parser.add_argument("--raw", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:
-        print(json.dumps(measure(args.measure, args.looks)))
+        print(json.dumps(measure(args.measure, args.looks, rules=not args.raw)))
         return 0
     for nodes in args.nodes or [10, 100, 1000]:
         with tempfile.TemporaryDirectory(dir=args.directory, prefix="fleet-") as directory:
@@ -70,7 +71,7 @@ def _benchmark(nodes: int, looks: int, directory: Path) -> dict[str, Any]:
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        row["raw"] = _measured(port, looks, wait=5)
+        row["raw"] = _measured(port, looks, "--raw", wait=5)
         row["rules"] = _measured(port, looks, wait=75)
     finally:
         server.terminate()
@@ -88,10 +89,19 @@ def _load(nodes: int, directory: Path) -> int:
     return series
 
 
-def _measured(port: int, looks: int, *, wait: float) -> dict[str, Any]:
+def _measured(port: int, looks: int, *options: str, wait: float) -> dict[str, Any]:
     """In a process of its own, so that its memory is the app's."""
     time.sleep(wait)
-    command = [sys.executable, "-m", "benchmarks.fleet", "--measure", f"http://127.0.0.1:{port}", "--looks", str(looks)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.fleet",
+        "--measure",
+        f"http://127.0.0.1:{port}",
+        "--looks",
+        str(looks),
+        *options,
+    ]
     found: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=600).stdout)
     return found
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from collectors.fleet.model import USUAL_QUANTILE, Snapshot
 from collectors.fleet.prometheus import PrometheusFleet
-from collectors.fleet.queries import Target
+from collectors.fleet.queries import RULE_WINDOW, Target
 from collectors.fleet.watch import FleetState, FleetWatch
 from collectors.promql import PromClient
 from dashboard.fleet_app import FleetApp
@@ -28,8 +28,9 @@ _PULSE = 0.05
 class _TimedFleet(PrometheusFleet):
     """Notes each look, the CPU time of the whole process while it went on, and that from one look to the next."""
 
-    def __init__(self, url: str) -> None:
-        super().__init__(PromClient(url, stats=True), Target())
+    def __init__(self, url: str, *, rules: bool) -> None:
+        # Rules take their rates over one window, and are passed over by whoever wants another.
+        super().__init__(PromClient(url, stats=True), Target(window=RULE_WINDOW if rules else RULE_WINDOW + 1))
         self.looks: list[Snapshot] = []
         self.cpu: list[float] = []
         self.begun_at: list[float] = []
@@ -117,9 +118,9 @@ def _no_node(name: str, at: float | None) -> Feed:
     raise RuntimeError("nothing is opened here")
 
 
-def measure(url: str, looks: int) -> dict[str, Any]:
+def measure(url: str, looks: int, *, rules: bool) -> dict[str, Any]:
     """Figures of so many looks, the first one apart; times in seconds. This process's memory is the app's."""
-    source, seen, bystander = _TimedFleet(url), _Seen(), _Bystander()
+    source, seen, bystander = _TimedFleet(url, rules=rules), _Seen(), _Bystander()
     _Measured(source, looks, seen).run(headless=True, size=(200, 50))
     first, *steady = source.looks
     turns = [later - earlier for earlier, later in zip(source.begun_at[1:], source.begun_at[2:], strict=False)]
