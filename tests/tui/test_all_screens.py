@@ -17,15 +17,15 @@ from dashboard.palette import palette
 from dashboard.screens.table import SCREENS
 from dashboard.themes import THEMES
 
+from .examples import ALL_FIELDS, phases, thinned
 from .machine import with_machine
 from .support import FakeFeed, desk_of, painted_screen, text_of
-from .test_screens import ALL_FIELDS, phases, thinned
 from .wave import SECOND, START, Wave
 
 NAMES = [one.name for one in SCREENS]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200)
 @given(
     name=st.sampled_from(NAMES),
     size=st.tuples(st.integers(1, 300), st.integers(1, 100)),

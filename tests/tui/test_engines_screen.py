@@ -23,10 +23,10 @@ from dashboard.screens.engines import EnginesScreen
 from dashboard.widgets.latency_heat import TITLES
 from dashboard.widgets.panel import Panel
 
+from .examples import ALL_FIELDS, HOSTILE, thinned
 from .goldens import Golden, check
 from .ranks import LLAMACPP, PROMISED, URL, rank, ticks
 from .support import FakeFeed, desk_of, painted, painted_screen, text_of
-from .test_screens import ALL_FIELDS, HOSTILE, thinned
 from .wave import SECOND, START, Wave
 
 SIZES = ((20, 5), (40, 10), (80, 24), (120, 40), (200, 50))

@@ -20,10 +20,10 @@ from dashboard.gpu_words import health
 from dashboard.screens.base import Dashboard
 from dashboard.screens.gpus import GpusScreen
 
+from .examples import ALL_FIELDS, thinned
 from .goldens import Golden, check
 from .support import desk_of, painted_screen
 from .test_app import running
-from .test_screens import ALL_FIELDS, thinned
 from .wave import Wave, uuid
 
 SIZES = ((20, 5), (40, 10), (80, 24), (120, 40), (200, 50))

@@ -19,10 +19,10 @@ from dashboard.screens.host import HostScreen
 from dashboard.widgets.cores import nodes_of, rows_needed
 from dashboard.widgets.links import links_of
 
+from .examples import ALL_FIELDS, thinned
 from .goldens import Golden, check
 from .machine import with_machine
 from .support import FakeFeed, desk_of, painted_screen, text_of
-from .test_screens import ALL_FIELDS, thinned
 from .wave import Wave
 
 SIZES = ((20, 5), (40, 10), (80, 24), (120, 40), (200, 50))

@@ -20,10 +20,10 @@ from dashboard.screens.phases import PhasesScreen
 from dashboard.screens.table import entry
 from dashboard.tallies import Tallies
 
+from .examples import ALL_FIELDS, phases, thinned
 from .goldens import Golden, check
 from .machine import COSTS, with_machine
 from .support import FakeFeed, desk_of, painted_screen, text_of
-from .test_screens import ALL_FIELDS, phases, thinned
 from .wave import Wave
 
 SIZES = ((20, 5), (40, 10), (80, 24), (120, 40), (200, 50))

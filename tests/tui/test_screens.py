@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from collectors.model import HOST, Gap, Label, Phase, Tick
-from collectors.readings import EngineReading, GpuReading, HostReading
+from collectors.model import HOST, Gap, Label, Phase
+from collectors.readings import EngineReading, GpuReading
 from collectors.sources import SourceStatus
 
+from .examples import HOSTILE
 from .support import desk_of, painted
 from .wave import Wave, uuid
 
 WAVE = Wave()
-HOSTILE = "[/] [bold red]x[/bold] [@click=quit]漢字 e\u0301 %s {0} \\n"
 SIZES = [(20, 5), (40, 10), (60, 16), (80, 24), (120, 40), (200, 50)]
 
 
@@ -210,69 +208,6 @@ def test_long_and_wide_names_are_cut() -> None:
     for name in ("m" * 10_000, "漢" * 5_000):
         for size in SIZES:
             painted(desk_of(Wave(model=name).ticks(5)), *size)
-
-
-def _thinned(reading: Any, kept: set[str]) -> Any:
-    """A reading that knows only some of its fields."""
-    unknown = {
-        entry.name: None
-        for entry in fields(reading)
-        if entry.metadata["kind"] in ("gauge", "amount", "histogram") and entry.name not in kept
-    }
-    unknown.pop("index", None)
-    return replace(reading, **unknown)
-
-
-def thinned(tick: Tick, kept: set[str], states: tuple[str, str]) -> Tick:
-    interval = tick.interval
-    gpus = {key: replace(_thinned(gpu, kept), state=states[0]) for key, gpu in interval.gpus.items()}
-    engines = {key: replace(_thinned(engine, kept), state=states[1]) for key, engine in interval.engines.items()}
-    host = None if interval.host is None else _thinned(interval.host, kept)
-    return replace(tick, interval=replace(interval, host=host, gpus=gpus, engines=engines))
-
-
-ALL_FIELDS = sorted({entry.name for reading in (HostReading, GpuReading, EngineReading) for entry in fields(reading)})
-phases = st.builds(
-    Phase,
-    label=st.sampled_from(["prefill", "decode", "mixed", "idle", "waiting", "unknown"]),
-    settled=st.booleans(),
-    prefill_share=st.one_of(st.none(), st.floats(0, 1)),
-    busy_ratio=st.one_of(st.none(), st.floats(0, 1)),
-    error=st.one_of(st.none(), st.floats(0, 1)),
-)
-
-
-@settings(max_examples=120, deadline=None)
-@given(
-    size=st.tuples(st.integers(1, 300), st.integers(1, 100)),
-    gpus=st.integers(0, 16),
-    engines=st.integers(0, 8),
-    kept=st.sets(st.sampled_from(ALL_FIELDS)),
-    states=st.tuples(st.sampled_from(["ok", "stale", "lost"]), st.sampled_from(["ok", "blocked", "stale", "down"])),
-    phase=phases,
-    back=st.integers(0, 5),
-    look=st.sampled_from(["color", "mono", "ascii"]),
-)
-def test_no_machine_and_no_size_breaks_the_screen(
-    size: tuple[int, int],
-    gpus: int,
-    engines: int,
-    kept: set[str],
-    states: tuple[str, str],
-    phase: Phase,
-    back: int,
-    look: str,
-) -> None:
-    wave = Wave(gpus=gpus, engines=engines, hot_gpu=1)
-    ticks = []
-    for tick in wave.ticks(4, first=10):
-        thin = thinned(tick, kept, states)
-        labels = {entity: replace(label, phase=phase) for entity, label in thin.labels.items()}
-        ticks.append(replace(thin, labels=labels, settled=()))
-    desk = desk_of(ticks, colors="mono" if look == "mono" else "truecolor", ascii=look == "ascii")
-    if back:
-        desk.step(-back)
-    assert len(painted(desk, *size)) == size[1]
 
 
 def test_the_phase_of_each_gpu_is_its_own() -> None:
