@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
 
@@ -63,9 +62,8 @@ class _Sums:
             yield mean if math.isfinite(mean) else None
 
 
-@dataclass(slots=True)
-class _Minute:
-    entities: dict[tuple[str, str], _Sums] = field(default_factory=dict)
+_Minute = dict[tuple[str, str], _Sums]
+"""By source and entity."""
 
 
 class MinuteMeans:
@@ -82,7 +80,7 @@ class MinuteMeans:
         start = interval.start - interval.start % MINUTE
         minute = self._minutes.get(start)
         if minute is None:
-            minute = self._minutes[start] = _Minute()
+            minute = self._minutes[start] = {}
         seconds = interval.duration
         if interval.host is not None:
             self._add(minute, "host", HOST, interval.host, seconds)
@@ -96,9 +94,9 @@ class MinuteMeans:
     @staticmethod
     def _add(minute: _Minute, source: str, entity: str, reading: Reading, seconds: float) -> None:
         fields, key = _FIELDS[source], (source, entity)
-        sums = minute.entities.get(key)
+        sums = minute.get(key)
         if sums is None:
-            sums = minute.entities[key] = _Sums(len(fields.names))
+            sums = minute[key] = _Sums(len(fields.names))
         sums.add(fields.values(reading), seconds)
 
     def complete(self) -> Iterator[Row]:
@@ -115,5 +113,5 @@ class MinuteMeans:
 
     @staticmethod
     def _rows(start: int, minute: _Minute) -> Iterator[Row]:
-        for (source, entity), sums in minute.entities.items():
+        for (source, entity), sums in minute.items():
             yield source, entity, (start, sums.seconds, *sums.means())
