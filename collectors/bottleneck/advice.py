@@ -19,10 +19,13 @@ from collectors.readings import EngineReading, GpuReading
 _WORTH = 0.05
 """Predicted gain below which a change is not worth its mention."""
 _LEAST_FACTOR = 1.2
+"""A batch that can grow by less is as large as it gets."""
 _KV_TO = 0.90
 """KV cache use up to which a larger batch is proposed."""
 _CHUNKS = (512, 2048)
+"""Prompt tokens a step whose effect is told: a small chunk, and what engines take by default."""
 _RESTS, _HALF = 0.05, 0.50
+"""Between these shares of busy time a GPU has work, and room for as much again."""
 PREDICTED = frozenset({"kv-capacity", "memory-bandwidth", "compute", "host", "scheduler"})
 """Names for which there is a lever whose effect the costs may tell."""
 

@@ -15,6 +15,9 @@ from collectors.readings import EngineReading, GpuReading
 _POWER_FROM, _HOST_FROM, _NETWORK_FROM = 0.10, 0.15, 0.10
 """Shares of the wall time from which power, the host and the network are named, in this order."""
 
+_MOSTLY = 0.5
+"""Share of the busy time in which memory was touched, from which that agrees with bandwidth as the limit."""
+
 _LARGEST_OF: tuple[BottleneckName, ...] = ("compute", "memory-bandwidth", "demand", "unknown")
 
 
@@ -98,7 +101,7 @@ def _confidence(name: BottleneckName, phase: Phase, wall: Wall) -> Confidence:
         return "high"  # counted by the engine, or measured by the GPU; the phase does not come into it
     if wall.basis in ("counters", "engine"):
         return "high" if phase.confidence == "high" and wall.basis == "counters" else "medium"
-    agrees = wall.hardware.memory_active is not None and wall.hardware.memory_active >= 0.5 * wall.busy
+    agrees = wall.hardware.memory_active is not None and wall.hardware.memory_active >= _MOSTLY * wall.busy
     return "medium" if name == "memory-bandwidth" and agrees and phase.confidence != "low" else "low"
 
 

@@ -39,6 +39,7 @@ _CLOCK_FULL = 0.98
 _CLOCK_HELD, _POWER_AT_LIMIT = 0.95, 0.97
 """Where no reason is counted: the clock is this far down while the power draw is at its limit."""
 _ALWAYS = 0.90
+"""Share of the interval from which a reason counts as named all the time."""
 
 _RESTING_CORES = 0.5
 """CPU cores in use below which an engine that does not wait for anything else is not held up by computing."""

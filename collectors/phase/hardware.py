@@ -15,7 +15,7 @@ from typing import Any
 
 from collectors.model import Confidence, Evidence
 from collectors.phase.evidence import gpu_busy_ratio
-from collectors.phase.rules import Spent
+from collectors.phase.rules import IDLE_BELOW, Spent
 from collectors.readings import GpuReading
 
 _HISTORY = 900
@@ -110,7 +110,7 @@ def hardware_spent(gpu: GpuReading, history: DramHistory, seconds: float) -> Spe
         return Spent(0.0, 0.0, 0.0, seconds, 1.0, "low", ())
     evidence: Evidence = "dram-activity" if gpu.dram_active_ratio is not None else "memory-active"
     idle = seconds * (1.0 - min(1.0, busy))
-    if busy < 0.05:
+    if busy < IDLE_BELOW:
         return Spent(0.0, 0.0, seconds, 0.0, 0.05, "medium", (evidence,))
     share = history.share(gpu, busy)
     if share is None:

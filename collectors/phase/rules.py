@@ -16,8 +16,11 @@ it is about its own interval, and the one before is hardly evidence of it.
 _SETTLED_SLACK = 0.25
 
 IDLE_BELOW = 0.05
+"""Busy share of the time below which an entity is idle."""
 WAITING_BELOW = 0.20
-_UNKNOWN_FROM = 0.5
+"""Busy share of the time below which requests that are present wait for something else than computing."""
+UNKNOWN_ABOVE = 0.5
+"""Unexplained share of the time above which the rest does not stand for the whole."""
 
 
 class Spent(NamedTuple):
@@ -63,7 +66,7 @@ def phase_of(spent: Spent, *, settled: bool, previous: PhaseLabel | None = None,
     prefill, decode, idle, unknown, error, confidence, evidence, has_requests = spent
     busy = prefill + decode
     seconds = busy + idle + unknown
-    if seconds <= 0 or unknown > _UNKNOWN_FROM * seconds:
+    if seconds <= 0 or unknown > UNKNOWN_ABOVE * seconds:
         return Phase("unknown", settled, evidence=evidence)
     busy_ratio = round(busy / seconds, 4) if busy < seconds else 1.0
     own_share = None

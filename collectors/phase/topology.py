@@ -17,7 +17,7 @@ from collectors.model import Confidence, EngineKey, Interval
 from collectors.phase.costs import CPU_TOKENS_PER_STEP, GPU_TOKENS_PER_STEP, Hardware
 from collectors.phase.evidence import gpu_busy_ratio
 from collectors.phase.hardware import DramHistory, contradicts, hardware_spent
-from collectors.phase.rules import Spent
+from collectors.phase.rules import IDLE_BELOW, UNKNOWN_ABOVE, Spent
 from collectors.readings import EngineReading, GpuReading
 
 Role = Literal["prefill", "decode", "both"]
@@ -180,13 +180,13 @@ def gpu_spent(gpu: GpuReading, seconds: float, engine: Spent | None, history: Dr
     prefill, decode, idle, unknown, error, confidence, evidence, has_requests = engine
     engine_busy = prefill + decode
     engine_seconds = engine_busy + idle + unknown
-    if engine_seconds <= 0 or unknown > 0.5 * engine_seconds:
+    if engine_seconds <= 0 or unknown > UNKNOWN_ABOVE * engine_seconds:
         return hardware_spent(gpu, history, seconds)
     busy = gpu_busy_ratio(gpu)
     busy_seconds = seconds * min(1.0, busy if busy is not None else engine_busy / engine_seconds)
     if engine_busy <= 0:
         # The engine did nothing: time the GPU was busy for others stays unexplained.
-        known = seconds if busy_seconds < 0.05 * seconds else seconds - busy_seconds
+        known = seconds if busy_seconds < IDLE_BELOW * seconds else seconds - busy_seconds
         return engine._replace(prefill=0.0, decode=0.0, idle=known, unknown=seconds - known)
     share = prefill / engine_busy
     if confidence != "low" and contradicts(share, error, gpu, busy, history):

@@ -17,6 +17,11 @@ from collectors.phase.settle import FEW_STEPS, SETTLE_SECONDS, Split, Splitting
 from collectors.phase.topology import Flows
 
 _COLD_SECONDS = 20.0
+"""How long an engine is watched before anything is said of it with confidence: a few windows of the fit."""
+_WIDE_ERROR = 0.25
+"""Stated error of a share above which its label may as well be the next one."""
+_GOOD_ERROR, _MANY_WINDOWS = 0.05, 50
+"""A fit that leaves less unexplained of so many windows is sure."""
 _MUTE_SECONDS = 60.0
 """How long the silence of an engine is doubted that computed a prompt in longer silence than labels wait for."""
 _CACHED_MANY = 10
@@ -77,21 +82,19 @@ class EngineTrack:
         self.splits = self.splitting.split(self.pending, self.calibration.model)
 
     def spent(self, one: Split, seen: Observation) -> Spent:
-        model = self.calibration.model
-        confidence: Confidence
-        error = stated_error(one, seen, model, self.calibration.misfit)
-        is_new = self.watched_seconds < _COLD_SECONDS and self.calibration.prior is None
-        is_cold = is_new or (one.calibrated and not model.is_sure)
-        if is_cold or error > 0.25:
-            confidence = "low"
-        elif one.calibrated:
-            confidence = "high" if model.error < 0.05 and model.windows >= 50 else "medium"
-        elif "engine-seconds" in one.evidence or "idle-counter" in one.evidence:
-            confidence = "high"
-        else:
-            confidence = "medium"
+        error = stated_error(one, seen, self.calibration.model, self.calibration.misfit)
+        confidence = self._confidence(one, error)
         has_requests = bool(seen.waiting) or seen.runs_throughout
         return Spent(one.prefill, one.decode, one.idle, one.unknown, error, confidence, one.evidence, has_requests)
+
+    def _confidence(self, one: Split, error: float) -> Confidence:
+        model = self.calibration.model
+        is_new = self.watched_seconds < _COLD_SECONDS and self.calibration.prior is None
+        if is_new or (one.calibrated and not model.is_sure) or error > _WIDE_ERROR:
+            return "low"
+        if one.calibrated:
+            return "high" if model.error < _GOOD_ERROR and model.windows >= _MANY_WINDOWS else "medium"
+        return "high" if "engine-seconds" in one.evidence or "idle-counter" in one.evidence else "medium"
 
     def settle_first(self, *, final: bool) -> Spent:
         """Takes the oldest interval out, learns from it, and gives its final seconds."""
