@@ -104,6 +104,7 @@ class LiveSession:
         clock: Clock | None = None,
         parts: Parts | None = None,
         labeller: Labels | None = None,
+        watch: Watch | None = None,
         patience: float | None = None,
     ) -> None:
         """`patience` is how long late answers are waited for, in seconds; see Sampler."""
@@ -112,9 +113,10 @@ class LiveSession:
         self._parts = parts or parts_of(config, self._clock)
         self._labeller = labeller or new_labeller()
         self._sinks = list(sinks)
-        self._watch = Watch(slo_book(config.slo))
+        self._watch = watch or Watch(slo_book(config.slo))
         self._dropped: list[SourceStatus] = []
         self._labelling: SourceStatus | None = None
+        self._watching: SourceStatus | None = None
         self._delivering = threading.Lock()
         self.sampler = self._sampler(patience)
 
@@ -186,8 +188,7 @@ class LiveSession:
         if discovery is not None and discovery.problem is not None:
             lines.append(SourceStatus("discovery", "failed", discovery.problem))
         lines.extend(self._unread_lines())
-        if self._labelling is not None:
-            lines.append(self._labelling)
+        lines.extend(one for one in (self._labelling, self._watching) if one is not None)
         return [*lines, *self._dropped]
 
     def _unread_lines(self) -> Iterator[SourceStatus]:
@@ -203,10 +204,7 @@ class LiveSession:
             self._hand_on(interval)
 
     def _hand_on(self, interval: Interval) -> None:
-        tick = self._label(interval)
-        events = self._watch.push(tick)
-        if events:
-            tick = replace(tick, events=(*tick.events, *events))
+        tick = self._with_events(self._label(interval))
         for sink in tuple(self._sinks):
             try:
                 sink.put(tick)
@@ -222,6 +220,15 @@ class LiveSession:
             return Tick(interval)
         self._labelling = None
         return tick
+
+    def _with_events(self, tick: Tick) -> Tick:
+        try:
+            events = self._watch.push(tick)
+        except Exception as error:  # nor do labels end because an event cannot be told
+            self._watching = SourceStatus("events", "failed", _in_words(error))
+            return tick
+        self._watching = None
+        return replace(tick, events=(*tick.events, *events)) if events else tick
 
 
 class LiveFeed:

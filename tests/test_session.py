@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from collectors.clock import FakeClock
-from collectors.model import HOST, Interval, Tick
+from collectors.model import HOST, Event, Interval, Tick
 from collectors.readings import EngineReading, HostReading
 from collectors.sources import Harvest, SourceStatus
+from collectors.watch import Watch
 from dashboard.config import Config
 from dashboard.session import LiveFeed, LiveSession, Parts, parts_of
 from dashboard.single import once
@@ -109,6 +110,23 @@ def test_a_labeller_that_raises_costs_the_labels_and_not_the_readings() -> None:
     assert SourceStatus("labels", "failed", "ZeroDivisionError: division by zero") in session.status()
     steps(session, 1)
     assert "labels" not in [line.source for line in session.status()]
+
+
+def test_an_event_that_cannot_be_told_costs_neither_readings_nor_labels() -> None:
+    class Confused(Watch):
+        def push(self, tick: Tick) -> tuple[Event, ...]:
+            if tick.interval.sequence == 1:
+                raise KeyError("ttft")
+            return super().push(tick)
+
+    kept = Kept()
+    session = session_of(kept, watch=Confused())
+    steps(session, 2)
+    assert HOST in kept.ticks[0].labels
+    assert SourceStatus("events", "failed", "KeyError: 'ttft'") in session.status()
+    steps(session, 1)
+    assert [tick.interval.sequence for tick in kept.ticks] == [1, 2]
+    assert "events" not in [line.source for line in session.status()]
 
 
 def test_an_engine_that_goes_down_and_comes_back_is_an_event_on_its_tick() -> None:
