@@ -14,7 +14,12 @@ from dashboard.cli import COMMANDS
 from dashboard.config import Config, load
 from tests.patience import PATIENCE
 
-COMMAND = (sys.executable, "-c", "from dashboard.cli import run; run()")
+_STARTED_FROM_A_SHELL = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "signal.signal(signal.SIGHUP, signal.SIG_DFL); "
+)
+"""Where these tests run under nohup or in the background of a script, what they start would be deaf to both."""
+COMMAND = (sys.executable, "-c", f"{_STARTED_FROM_A_SHELL}from dashboard.cli import run; run()")
 
 
 def phasetop(

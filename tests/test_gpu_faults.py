@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +26,7 @@ from exporters.prometheus import PrometheusSink
 from tests.nvml_stub.build import Stub
 from tests.nvml_stub.support import stub_or_skip
 from tests.patience import PATIENCE, until
+from tests.test_cli import COMMAND
 
 STEADY = (
     "stage 1000000 sm=0.8 tensor=0.2 dram=0.6 occupancy=0.3 kernel=1 memory=0.7 power=500"
@@ -241,7 +241,7 @@ def printed(stub: Stub, directory: Path) -> dict[str, Any]:
         **os.environ, **stub.environment, "PHASETOP_GPU_NVML_LIBRARY": str(stub.library), "PHASETOP_GPU_DISCOVER": "no",
         "PHASETOP_ENGINE_DISCOVER": "no", "XDG_CONFIG_HOME": str(directory),
     }  # fmt: skip
-    command = [sys.executable, "-c", "from dashboard.cli import run; run()", "once", "--json"]
+    command = [*COMMAND, "once", "--json"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=2 * PATIENCE)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
