@@ -2,7 +2,9 @@
 
 What counters counted within a step is the difference of their last values at its edges, so that steps add up
 to the whole exactly, also where a series comes and goes. Where a counter began anew, or had no value yet (an
-engine that was not there before), it is `increase`, which follows resets.
+engine that was not there before), it is `increase`, which follows resets. Of a fleet all is `increase`, over a
+step and a scrape interval so that it sees all of the step: what a series tells that was away for a minute may be
+lost, and the server has a quarter of the work.
 
 Of a single node each GPU and each engine is told by itself. Of a fleet they are told by kind: GPUs by their
 product, engines by engine, model and role, brought together on the server.
@@ -76,13 +78,16 @@ class Scope:
         return f"on ({key}) group_left ({', '.join(told)}) {one}"
 
     def counted(self, name: str, *matchers: str) -> str:
-        """What a counter counted within the step."""
+        """What a counter counted within the step; of a fleet by `increase` alone, which reads a sample but once."""
         series = self.target.series(name, *matchers)
+        grown = f"increase({series}[{_seconds(self.window)}]) * {self.step / self.window:.9g}"
+        if self.is_fleet:
+            return f"({grown})"
         back = max(self.step, _LAST_VALUE)
         last = f"last_over_time({series}[{_seconds(back)}]"
         difference = f"({last}) - {last} offset {_seconds(self.step)}))"
         steady = f"{difference} unless (resets({series}[{_seconds(back + self.step)}]) > 0)"
-        return f"({steady} or increase({series}[{_seconds(self.window)}]) * {self.step / self.window:.9g})"
+        return f"({steady} or {grown})"
 
     def gauge(self, kind: Kind, field: str) -> str:
         """A gauge's samples; of partitioned GPUs those of their instances alone."""
