@@ -53,6 +53,7 @@ class ReplayFeed:
 
     `at` is where to begin, the end of the recording when None; `speed` is recorded seconds per
     second, one of `dashboard.speeds` or any other. `origin` is what the screen says about where the figures come from.
+    `in_parts` says that the recording tells events only of what has been read of it.
     """
 
     live = False
@@ -66,6 +67,7 @@ class ReplayFeed:
         playing: bool = False,
         clock: Clock | None = None,
         origin: str = "",
+        in_parts: bool = False,
     ) -> None:
         self._recording = recording
         self.origin = origin
@@ -86,7 +88,9 @@ class ReplayFeed:
         self._strip_at = 0.0
         self._span: Span | None = None
         self._surveyor = Surveyor(recording) if isinstance(recording, SummedUp) else None
-        self._playback = Playback(recording.start, recording.end, recording.end, playing, speed, following=False)
+        self._playback = Playback(
+            recording.start, recording.end, recording.end, playing, speed, following=False, is_read_in_parts=in_parts
+        )
         self._commands.put(lambda: self._seek(recording.end if at is None else at))
         if playing:
             self._commands.put(self._play)

@@ -61,6 +61,8 @@ class Playback:
     """Those of the whole recording, oldest first; the newest where there are very many."""
     survey: Survey | None = None
     """What has been read of the long span that was asked for."""
+    is_read_in_parts: bool = False
+    """Whether events are known only of what has been looked at."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,7 @@ def _for_exporters(loaded: Loaded) -> Fleet:
 
 
 def _prometheus(fleet: Fleet, book: SloBook) -> tuple[FleetSource, str, OpenNode]:
+    from collectors.clock import NANO
     from collectors.fleet.past import NodePast
     from collectors.fleet.prometheus import PrometheusFleet
     from collectors.fleet.queries import Target
@@ -94,7 +95,8 @@ def _prometheus(fleet: Fleet, book: SloBook) -> tuple[FleetSource, str, OpenNode
             client_of(fleet, fleet.timeout), target, source.key_of(name), name=name, step=source.scrape_interval,
             zone=zone_of(local_zone_name()), book=book, at=at or time.time(),
         )  # fmt: skip
-        feed = ReplayFeed(past, at=None if at is None else round(at * 1e9), origin=f"from {fleet.prometheus}")
+        begin = None if at is None else round(at * NANO)
+        feed = ReplayFeed(past, at=begin, origin=f"from {fleet.prometheus}", in_parts=True)
         if at is None:
             feed.to_end()
         return feed

@@ -77,10 +77,12 @@ class EventList(Panel):
 
     def draw(self, scene: Scene, width: int, height: int) -> Drawing:
         palette = scene.palette
-        title = Line().add("Events", palette.dim)
-        listed = self._choice.known()
+        listed, playback = self._choice.known(), scene.playback
+        in_parts = playback is not None and playback.is_read_in_parts
+        title = Line().add("Events in what has been looked at" if in_parts and listed else "Events", palette.dim)
         if not listed:
-            where = "in this recording" if scene.playback is not None else "in the last hour"
+            looked_at = "what has been looked at" if in_parts else "this recording"
+            where = f"in {looked_at if playback is not None else 'the last hour'}"
             return Drawing(title, lines=[Line().add(f"nothing happened {where}", palette.dim)])
         first, count = _window(self._choice, listed, height)
         here = self._choice.row(listed)

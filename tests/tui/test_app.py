@@ -258,8 +258,10 @@ async def test_the_clock_moves_without_data_and_says_that_none_comes() -> None:
 
 
 @asynccontextmanager
-async def replaying(size: tuple[int, int] = (120, 40)) -> AsyncIterator[tuple[PhasetopApp, Pilot[None]]]:
-    app = PhasetopApp(ReplayFeed(FakeRecording(TICKS)))
+async def replaying(
+    size: tuple[int, int] = (120, 40), *, in_parts: bool = False
+) -> AsyncIterator[tuple[PhasetopApp, Pilot[None]]]:
+    app = PhasetopApp(ReplayFeed(FakeRecording(TICKS), in_parts=in_parts))
     async with app.run_test(size=size) as pilot:
         await shows(app, pilot, "Verdict", "12:05:00 UTC", "╱")
         yield app, pilot

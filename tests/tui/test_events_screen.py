@@ -89,6 +89,12 @@ async def test_the_events_of_a_recording_are_listed_and_jumped_to() -> None:
         await comes(pilot, lambda: "12:02:20" in text_of(app)[0], lambda: text_of(app)[0])
 
 
+async def test_a_recording_that_is_read_in_parts_lists_no_more_than_was_looked_at_and_says_so() -> None:
+    async with replaying(in_parts=True) as (app, pilot):
+        await pilot.press("v")
+        await shows(app, pilot, "Events in what has been looked at", "power cap 38 s")
+
+
 async def test_one_panel_alone_then_the_next_then_all() -> None:
     async with running() as run:
         everything = run.text
