@@ -101,3 +101,16 @@ def test_one_window_is_enough_where_the_device_is_known_and_three_where_it_is_no
     assert model.decode_seconds(150, 3000, 0.0) + model.prefill_seconds(10_000) == pytest.approx(5.0)
     assert not model.is_sure
     assert fit([window, window]) is UNCALIBRATED
+
+
+def test_prompts_whose_number_is_not_told_do_not_look_dear() -> None:
+    """Engines that count prompt tokens but no first tokens."""
+    windows = [one._replace(prompts=0.0) for one in lumpy(60, 3, length=300.0)]
+    assert fit(windows, DEVICE).prompt_token == pytest.approx(COSTS.prompt_token, rel=0.4)
+
+
+def test_seconds_that_look_fast_without_prompts_to_explain_it_bound_nothing() -> None:
+    """Pages that are not stamped to the moment: some seconds seem to hold more steps than any does."""
+    steady = [Window(200 + index % 3, 4000, 0.0, 0.0, 5.0) for index in range(60)]
+    uneven = [one._replace(fast_steps=50.0, fast_generated=1000.0, fast_seconds=1.0) for one in steady]
+    assert decode_seconds(fit(uneven), uneven) == pytest.approx(5.0 * 60, rel=0.05)

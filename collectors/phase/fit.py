@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from math import inf, sqrt
+from math import hypot, inf, sqrt
 from operator import mul
 from typing import NamedTuple
 
@@ -43,7 +43,7 @@ _MIXED_RATIO = 0.3
 """What a step with a part of a prompt likely costs of a step, besides its prompt tokens: it reads the weights too."""
 _SPREAD_KNOWN = (0.35, 1.0, 0.3, 0.5, 1.0)
 """How far each cost may be from what is likely beforehand: one standard deviation, as a ratio."""
-_SPREAD_UNKNOWN = (1.0, 5.0, 1.0, 1.0, 1.0)
+_SPREAD_UNKNOWN = (1.0, 2.0, 1.0, 1.0, 1.0)
 """The same where the device is not known."""
 _RESIDENT_STEP = 50_000.0
 """Resident tokens that cost as much as a step, where nothing is known of them: the order of magnitude."""
@@ -56,13 +56,18 @@ _UNDER_WAY = 2.0 / 3.0
 """Variance of the prompt tokens counted in the wrong window: one prompt under way at either edge, of its square."""
 _UNEVEN = 2.0
 """Mean square of prompts' lengths, of the square of their mean."""
+_USUAL_LENGTH = 500.0
+"""Tokens of a prompt where it is not told how many prompts there were."""
 _MOST_TAKEN_OUT = 0.8
+"""Part of what prompt tokens tell that is taken out at most for what they are not known to."""
 
 _PURE_PART = 0.1
 """Part of the windows in which nothing but decoding was counted, from which on that is believed of them."""
 _COUNTED_TOO_MANY = 0.75
 """Steps that ended in a stretch of time beyond those that fit into it: the first began before it."""
 _STRETCH_NOISE = 0.01
+_HARDLY = 0.02
+"""Share of a window that its prompts take at most for its seconds to be alike."""
 _NEWEST = 12
 """Windows that tell the batch of now."""
 _ALIKE = 0.67
@@ -198,10 +203,12 @@ def _regression(rows: Sequence[Window], beforehand: _Beforehand) -> tuple[Costs,
         for costs in (beforehand.likely, beforehand.least, beforehand.most)
     )
     table = [_scaled(_columns(row), spread, row.busy) for row in rows]
-    lengths = sum(row.prompt for row in rows) / max(1.0, sum(row.prompts for row in rows))
-    doubts = [_prompt_variance(row, lengths, beforehand.likely[3]) for row in rows]
+    prompts = sum(row.prompts for row in rows)
+    length = sum(row.prompt for row in rows) / prompts if prompts else _USUAL_LENGTH
+    doubts = [_prompt_variance(row, length, beforehand.likely[3]) for row in rows]
     weights = [1.0 / _variance(row, beforehand.likely, doubt) for row, doubt in zip(rows, doubts, strict=True)]
-    stretches = [_scaled(_decode_columns(one), spread, one.seconds) for one in _stretches(rows)]
+    unsteady = _unsteadiness(rows, beforehand.likely[3])
+    stretches = [_scaled(_decode_columns(one), spread, one.seconds) for one in _stretches(rows, unsteady)]
     trust = 1.0
     while True:
         normal = Normal(likely)
@@ -209,7 +216,7 @@ def _regression(rows: Sequence[Window], beforehand: _Beforehand) -> tuple[Costs,
             normal.add(columns, weight * trust)
         doubted = trust * spread[3] ** 2 * sum(weight * doubt for weight, doubt in zip(weights, doubts, strict=True))
         normal.gram[3][3] -= min(doubted, _MOST_TAKEN_OUT / normal.inverse()[3][3])
-        found, normal = _not_beyond(normal, stretches, low, high)
+        found, normal = _not_beyond(normal, stretches, hypot(_STRETCH_NOISE, unsteady - 1.0), low, high)
         squares = sum(weight * (_dot(row, found) - 1.0) ** 2 for row, weight in zip(table, weights, strict=True))
         unexpected = squares / max(1, len(rows) - len(found))
         if trust < 1.0 or unexpected <= 1.0:
@@ -222,7 +229,7 @@ def _regression(rows: Sequence[Window], beforehand: _Beforehand) -> tuple[Costs,
 
 
 def _not_beyond(
-    normal: Normal, stretches: Sequence[Sequence[float]], low: Sequence[float], high: Sequence[float]
+    normal: Normal, stretches: Sequence[Sequence[float]], noise: float, low: Sequence[float], high: Sequence[float]
 ) -> tuple[list[float], Normal]:
     """The solution by which decoding took no longer than there was time: stretches count where it would have."""
     found, held = normal.solution(low, high), normal
@@ -232,12 +239,31 @@ def _not_beyond(
         if beyond == active:
             break
         active = beyond
-        held = normal.with_rows(active, 1.0 / _STRETCH_NOISE**2)
+        held = normal.with_rows(active, 1.0 / noise**2)
         found = held.solution(low, high)
     return found, held
 
 
-def _stretches(rows: Sequence[Window]) -> list[Stretch]:
+def _unsteadiness(rows: Sequence[Window], prompt_token: float) -> float:
+    """How much faster the fastest second of a window looks than its prompts explain: 1 where they do.
+
+    Pages that are not stamped to the moment, and steps that were guessed, make some seconds look faster than any is.
+    Asked are all windows, whose prompts may cost more than is likely, and those that hardly had a prompt, during
+    which a long one may have been under way: the one that says less has it.
+    """
+    all_of_them: list[float] = []
+    hardly: list[float] = []
+    for row in rows:
+        if row.steps > 0 and row.fastest.steps > 0:
+            share = min(1.0, row.prompt * prompt_token / row.busy)
+            ratio = row.fastest.rate / row.whole.rate * (1.0 - share)
+            all_of_them.append(ratio)
+            if share < _HARDLY:
+                hardly.append(ratio)
+    return max(1.0, min(median(all_of_them), median(hardly))) if hardly else 1.0
+
+
+def _stretches(rows: Sequence[Window], unsteady: float) -> list[Stretch]:
     """Stretches of time with the steps that fit into them, of batches like the newest ones.
 
     A mixture of experts reads the less for one more sequence, the more there are: a line that is right for one
@@ -246,9 +272,9 @@ def _stretches(rows: Sequence[Window]) -> list[Stretch]:
     found: list[Stretch] = []
     newest = median([row.generated / row.steps for row in rows if row.steps > 0][-_NEWEST:] or [0.0])
     for row in rows:
-        for one in (row.fastest, row.whole):
+        for one, too_fast in ((row.fastest, unsteady), (row.whole, 1.0)):
             if one.steps > 1.0 and one.seconds > 0 and _ALIKE * newest <= one.generated / one.steps <= newest / _ALIKE:
-                fit_in = 1.0 - _COUNTED_TOO_MANY / one.steps
+                fit_in = (1.0 - _COUNTED_TOO_MANY / one.steps) / too_fast
                 found.append(Stretch(one.steps * fit_in, one.generated * fit_in, one.kv_steps * fit_in, one.seconds))
     return found
 
