@@ -227,6 +227,21 @@ def test_a_server_that_wants_to_be_left_alone_is_asked_again() -> None:
     assert waited == [1.0, 2.0]
 
 
+def test_a_server_for_which_it_is_too_much_is_asked_for_less_at_once() -> None:
+    fake = Fake()
+
+    def answer(asked: Asked) -> Answer:
+        if float(asked["end"]) - float(asked["start"]) > 10.5 * float(asked["step"]):
+            return Answer(422, {"status": "error", "errorType": "execution", "error": "too many samples"})
+        return fake(asked)
+
+    with prom_server(answer) as server:
+        client = PromClient(server.url)
+        found = study(client, Stretch(Target(), 1000.0, 4600.0), PROMISED, wall=lambda: LATER)
+        client.close()
+    assert (len(found.read.blocks), found.totals.busy) == (60, pytest.approx(1800.0))
+
+
 def test_a_server_that_refuses_is_a_problem_that_says_so() -> None:
     with prom_server(lambda _: Answer(401, document={})) as server:
         client = PromClient(server.url)

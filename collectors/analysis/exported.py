@@ -48,6 +48,8 @@ _LOOKS = 60
 _LONGEST_LAG = 60.0
 _LOOKBACK, _SCRAPES_BACK = 60.0, 2.5
 """Seconds, or times the scrape interval if that is longer, for which a sample stands."""
+_TOO_MUCH = frozenset({"late", "query"})
+"""What a server says that gives up on a query: it takes too long, or too many samples."""
 _TRIES = 6
 """How often a server that asks to be left alone is asked again."""
 ABSENT: Mapping[Absent, str] = {
@@ -217,6 +219,18 @@ class _Reader:
         return found
 
     def _asked(self, expression: str, start: float, end: float, step: float) -> Matrix:
+        """Asks for half as much at once where that was too much for the server. Raises PromProblem."""
+        try:
+            return self._asked_at_once(expression, start, end, step)
+        except PromProblem as problem:
+            half = round((end - start) / step) // 2
+            if problem.kind not in _TOO_MUCH or end - start < step / 2:
+                raise
+        first = self._asked(expression, start, start + half * step, step)
+        rest = self._asked(expression, start + (half + 1) * step, end, step)
+        return Matrix(first.series + rest.series)
+
+    def _asked_at_once(self, expression: str, start: float, end: float, step: float) -> Matrix:
         """Asks again where the server wants to be left alone for a while. Raises PromProblem."""
         for left in reversed(range(_TRIES)):
             try:

@@ -77,9 +77,9 @@ class Scope:
         one = f"topk by ({key}) (1, max by ({key}, {', '.join(told)}) ({info}))"
         return f"on ({key}) group_left ({', '.join(told)}) {one}"
 
-    def counted(self, name: str, *matchers: str) -> str:
+    def counted(self, name: str) -> str:
         """What a counter counted within the step; of a fleet by `increase` alone, which reads a sample but once."""
-        series = self.target.series(name, *matchers)
+        series = self.target.series(name)
         grown = f"increase({series}[{_seconds(self.window)}]) * {self.step / self.window:.9g}"
         if self.is_fleet:
             return f"({grown})"
