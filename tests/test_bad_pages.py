@@ -22,22 +22,21 @@ from tests.bad_pages import BAD_PAGES
 from tests.live_support import serving
 from tests.patience import PATIENCE, until
 
-TIMEOUT = 1.0
-"""Seconds, for a page that never ends."""
+SILENCE = 1.0
+"""Seconds until a page of which nothing comes is given up."""
 NEVER_END = frozenset({"silent", "slow drip", "dripping headers", "endless small chunks", "endless 100 Continue"})
 
 
 class Read:
     """What came of reading one page, edge by edge, until it came to something."""
 
-    def __init__(self, url: str, *, ends: bool) -> None:
+    def __init__(self, url: str, *, timeout: float, ends: bool) -> None:
         self.clock = FakeClock()
         self.arrived = threading.Event()
-        timeout = PATIENCE if ends else TIMEOUT
         fetcher = Fetcher(url, timeout=timeout, monotonic=self.clock.monotonic)
         self.endpoint = Endpoint(fetcher, self.clock, timeout=timeout)
         self.endpoint.start(self.arrived)
-        self._ends = ends
+        self._ends, self._step = ends, 1.0 if ends else timeout
 
     def once(self) -> tuple[list[EngineReading], Gap | None, SourceStatus]:
         self._ask()
@@ -54,14 +53,14 @@ class Read:
 
     def _ask(self) -> None:
         self.arrived.clear()
-        self.clock.advance(1.0)
+        self.clock.advance(self._step)
         self.endpoint.request(self.clock.monotonic())
 
 
 @contextmanager
 def reading(name: str) -> Iterator[Read]:
     with serving(BAD_PAGES[name].behaviour) as server:
-        read = Read(server.url, ends=name not in NEVER_END)
+        read = Read(server.url, timeout=SILENCE if name == "silent" else PATIENCE, ends=name not in NEVER_END)
         try:
             yield read
         finally:
