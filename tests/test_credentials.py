@@ -18,6 +18,7 @@ from dashboard.config import Config, ConfigError, Loaded, load
 from dashboard.notation import page_url, without_userinfo
 from tests.live_support import SmallServer, reply, serving, whole
 from tests.making import vllm_page
+from tests.patience import PATIENCE
 from tests.server_support import Certificates, make_certificates
 
 PAGE = reply(vllm_page().encode())
@@ -210,7 +211,7 @@ class TlsServer:
 
 
 def read(url: str, verify: bool | Path) -> str:
-    with closing(Fetcher(url, verify=verify, timeout=5.0)) as fetcher:
+    with closing(Fetcher(url, verify=verify, timeout=PATIENCE)) as fetcher:
         try:
             fetcher.fetch()
         except PageProblem as problem:

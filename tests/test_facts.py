@@ -175,11 +175,8 @@ def test_a_page_that_is_empty_at_first_is_recognised_by_what_its_server_tells() 
     server = Server({"/info": {"model_id": "m", "max_total_tokens": 4096, "max_batch_total_tokens": 90000}})
     played = Played(server, page=b"")
     try:
-        for _ in range(6000):  # what the server tells comes in a thread of its own
-            reading = played.edge()
-            if reading.engine is not None:
-                break
-            threading.Event().wait(0.005)
+        until(lambda: played.edge().engine, "what the server tells, in a thread of its own")
+        reading = played.edge()
         assert (reading.engine, reading.state, reading.model) == ("tgi", "ok", "m")
         assert reading.prompt_tokens is reading.requests_running is None
     finally:

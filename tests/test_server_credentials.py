@@ -17,6 +17,7 @@ import pytest
 
 from exporters.credentials import Credentials, CredentialsError, ScryptHash, read_token, read_users
 from exporters.server import MetricsServer, ServerError, ServerOptions
+from tests.patience import PATIENCE
 from tests.server_support import PAGE, Certificates, Client, get, make_certificates, serving
 
 # Cheaper than the default, so that the tests do not derive for seconds.
@@ -276,7 +277,7 @@ def test_half_configured_tls_is_refused_with_the_remedy(certificates, options, r
             ["openssl", "ec", "-in", certificates.key("server"), "-out", encrypted, "-aes256", "-passout", "pass:x"],
             check=True,
             capture_output=True,
-            timeout=30,
+            timeout=PATIENCE,
         )
     paths = {key: certificates.folder / name for key, name in options.items()}
     with pytest.raises(ServerError, match=remedy):
