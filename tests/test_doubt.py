@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.phase.calibrate import SURE_WINDOWS, CostModel
+from collectors.phase.conclude import Split
 from collectors.phase.doubt import stated_error, updated_misfit
 from collectors.phase.evidence import Observation
-from collectors.phase.settle import Split
 
 SURE = CostModel(
     step=0.01, prompt_token=4e-5, error=0.01, windows=100, knows_decode=True, knows_prefill=True, prefill_share=0.2

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from math import hypot, sqrt
 
+from collectors.phase.conclude import Split
 from collectors.phase.costs import SURE_WINDOWS, CostModel
 from collectors.phase.evidence import Observation
-from collectors.phase.settle import Split
 
 _LEAST = 0.006
 _COSTS = 0.3

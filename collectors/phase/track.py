@@ -10,10 +10,11 @@ from typing import Any
 from collectors.clock import NANO
 from collectors.model import Confidence, PhaseLabel
 from collectors.phase.calibrate import Calibration, Window
+from collectors.phase.conclude import FEW_STEPS, Split
 from collectors.phase.doubt import stated_error, updated_misfit
 from collectors.phase.evidence import NO_PROMPTS, Observation, spread, with_live_prompt
 from collectors.phase.rules import Spent
-from collectors.phase.settle import FEW_STEPS, SETTLE_SECONDS, Split, Splitting
+from collectors.phase.settle import SETTLE_SECONDS, Splitting
 from collectors.phase.topology import Flows
 
 _COLD_SECONDS = 20.0
