@@ -14,6 +14,7 @@ from collectors.fleet.queries import Target
 from collectors.fleet.watch import FleetState, FleetWatch, Wanted
 from collectors.model import HOST
 from collectors.promql import PromClient, PromProblem
+from tests.patience import PATIENCE
 from tests.prom_server import Answer, Asked, PromServer, matrix, prom_server, vector
 
 
@@ -58,7 +59,7 @@ def _steps(asked: Asked) -> list[float]:
 
 
 def fleet_of(server: PromServer, **options: object) -> PrometheusFleet:
-    client = PromClient(server.url, **{"timeout": 3.0, **options})  # type: ignore[arg-type]
+    client = PromClient(server.url, **{"timeout": PATIENCE, **options})  # type: ignore[arg-type]
     return PrometheusFleet(client, Target(), wall=lambda: 1000.0)
 
 
@@ -221,7 +222,7 @@ def test_a_server_that_is_killed_while_a_query_hangs_keeps_nobody_from_leaving()
     states: list[FleetState] = []
 
     def hang(asked: Asked) -> Answer:
-        gate.wait(5)
+        gate.wait(PATIENCE)
         return vector([])
 
     with prom_server(hang) as server:
@@ -340,7 +341,7 @@ def _node_page(asked: Asked) -> Answer:
 
 
 def node_past(server: PromServer, *, wall: float = 1500.0) -> NodePast:
-    client = PromClient(server.url, timeout=3.0)
+    client = PromClient(server.url, timeout=PATIENCE)
     return NodePast(client, Target(), ('a"b',), name="a", step=30.0, at=wall, wall=lambda: wall)
 
 
