@@ -97,12 +97,19 @@ def main() -> None:
     parser.add_argument("--intervals", type=int, default=600)
     intervals = list(wave(parser.parse_args().intervals))
     labeller = Labeller()
-    labelling = _milliseconds(labeller.push, intervals)[60:]
-    reference = _milliseconds(_dumped, intervals)[60:]
+    labelling: list[float] = []
+    fits: list[float] = []
+    for interval in intervals:
+        labelling += _milliseconds(labeller.push, [interval])
+        fits += _milliseconds(lambda _: labeller.catch_up(), [interval])
+    reference = _milliseconds(_dumped, intervals)
+    labelling, fits, reference = labelling[60:], fits[60:], reference[60:]
     for name, spent in (("labelling", labelling), ("json.dumps of the readings", reference)):
         ordered = sorted(spent)
         p99 = ordered[int(0.99 * len(ordered))]
         print(f"{name:28s} median {median(ordered):.3f} ms  p99 {p99:.3f} ms an interval (CPU)")
+    many = [one for one in fits if one > 1.0]
+    print(f"fits, after the tick         {len(many)} of more than a millisecond, {max(fits):.1f} ms at most (CPU)")
     print(f"ratio labelling / reference: {median(labelling) / median(reference):.2f}")
 
 

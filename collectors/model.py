@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collectors.phase.calibrate import CostModel  # it takes 5 ms to load, and the first frame needs none
     from collectors.pods import Pod
 
-RULE_VERSION = 2
+RULE_VERSION = 3
 """Raised whenever the same readings would get other labels."""
 
 WHY_SEPARATOR = " · "

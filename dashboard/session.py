@@ -59,6 +59,7 @@ class Labels(Protocol):
     """What a session needs of `collectors.phase.label.Labeller`."""
 
     def push(self, interval: Interval) -> Tick: ...
+    def catch_up(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +212,15 @@ class LiveSession:
             except Exception as error:  # one sink's trouble is not the others'
                 self._sinks.remove(sink)
                 self._dropped.append(SourceStatus(type(sink).__name__, "failed", _in_words(error)))
+        if self._labelling is None:
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Fits costs now that the tick is on its way: the next one has until its edge."""
+        try:
+            self._labeller.catch_up()
+        except Exception as error:
+            self._labelling = SourceStatus("labels", "failed", _in_words(error))
 
     def _label(self, interval: Interval) -> Tick:
         try:

@@ -99,5 +99,7 @@ class _Taken:
     def push(self, interval: Interval) -> Tick:
         return Tick(interval)
 
+    def catch_up(self) -> None: ...
+
     def put(self, tick: Tick) -> None:
         self.tick = tick

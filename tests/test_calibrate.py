@@ -82,8 +82,11 @@ def test_a_calibration_read_back_from_json_is_the_same() -> None:
     calibration = Calibration()
     for index in range(37):
         calibration.add(Window(90 + index, 400, 1e6 + index, 100.0 * (index % 3), 1.0, 0.1 * index))
+    assert calibration.refit()
+    assert not calibration.refit()
     again = Calibration.from_json(calibration.to_json())
     assert again.model == calibration.model
     again.add(Window(1, 2, 3, 4, 5.0))
     calibration.add(Window(1, 2, 3, 4, 5.0))
+    assert (again.refit(), calibration.refit()) == (True, True)
     assert again.model == calibration.model

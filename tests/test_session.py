@@ -102,6 +102,8 @@ def test_a_labeller_that_raises_costs_the_labels_and_not_the_readings() -> None:
                 raise ZeroDivisionError("division by zero")
             return Tick(interval)
 
+        def catch_up(self) -> None: ...
+
     kept = Kept()
     session = session_of(kept, labeller=Confused())
     steps(session, 2)

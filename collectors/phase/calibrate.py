@@ -84,10 +84,7 @@ class Calibration:
         self._tokens += tokens
 
     def add(self, work: Window, seconds: float | None = None) -> None:
-        """One interval that was busy throughout, of so many seconds where that is not the busy time.
-
-        Fits anew when enough windows were completed.
-        """
+        """One interval that was busy throughout, of so many seconds where that is not the busy time."""
         for index in range(SUMS):
             self._open[index] += work[index]
         self._stretch = _extended(self._stretch, work, work.busy if seconds is None else seconds)
@@ -101,13 +98,24 @@ class Calibration:
         self.windows.append(window)
         self.interrupt()
         self._since_fit += 1
-        if not self.model.is_sure or self.prior is not None or self._since_fit >= _REFIT_WINDOWS:
-            flops_per_token = self._flops / self._tokens if self._tokens >= _MIN_TOKENS else 0.0
-            fitted = replace(fit(self.windows, self.hardware), flops_per_token=flops_per_token)
-            if self.prior is not None and (fitted.is_sure or not _explains(self.prior, self.windows)):
-                self.prior = None
-            self.model = fitted if self.prior is None else self.prior
-            self._since_fit = 0
+
+    @property
+    def _is_due(self) -> bool:
+        """Whether windows were completed that call for other costs."""
+        is_learning = not self.model.is_sure or self.prior is not None
+        return self._since_fit >= (1 if is_learning else _REFIT_WINDOWS)
+
+    def refit(self) -> bool:
+        """Fits the costs anew where enough windows were completed, which takes milliseconds; whether it did."""
+        if not self._is_due:
+            return False
+        flops_per_token = self._flops / self._tokens if self._tokens >= _MIN_TOKENS else 0.0
+        fitted = replace(fit(self.windows, self.hardware), flops_per_token=flops_per_token)
+        if self.prior is not None and (fitted.is_sure or not _explains(self.prior, self.windows)):
+            self.prior = None
+        self.model = fitted if self.prior is None else self.prior
+        self._since_fit = 0
+        return True
 
     def interrupt(self) -> None:
         """The engine was not busy throughout, or is not known to have been: the open window is dropped."""

@@ -79,6 +79,7 @@ class Labeller:
 
     def push(self, interval: Interval) -> Tick:
         """Takes the next interval; gives its provisional labels and those that settled with it."""
+        self.catch_up()
         whole, interval = interval, without_gateways(timely(interval))
         scene = Scene.of(interval)
         self._pending.append(scene)
@@ -103,10 +104,19 @@ class Labeller:
 
     def flush(self) -> tuple[Label, ...]:
         """The end of the data: what is still provisional settles on what is known."""
+        self.catch_up()
         settled: list[Label] = []
         while self._pending:
             settled.extend(self._settle(final=True))
         return tuple(settled)
+
+    def catch_up(self) -> None:
+        """Fits costs anew where what has settled calls for it: for when a tick is on its way and there is time.
+
+        Whoever does not call it has it done with the next interval; labels are the same either way.
+        """
+        for track in self._engines.values():
+            track.catch_up()
 
     def _remember(self, track: EngineTrack, interval: Interval, reading: EngineReading) -> None:
         """Starts an engine that is heard for the first time from what an earlier run has learned of it.
@@ -127,6 +137,7 @@ class Labeller:
 
     def learned(self) -> dict[str, CostModel]:
         """The costs this run has learned and is sure of, by `priors.identity`: what a later run may begin with."""
+        self.catch_up()
         found: dict[str, CostModel] = {}
         newest = self._newest
         if newest is None:
@@ -258,6 +269,7 @@ class Labeller:
 
     def checkpoint(self) -> dict[str, Any]:
         """What was learned from settled intervals, as JSON. Pending ones are to be pushed again."""
+        self.catch_up()
         return {
             "rule_version": RULE_VERSION,
             "next_sequence": self._pending[0].interval.sequence if self._pending else self._next_sequence,

@@ -104,8 +104,7 @@ class EngineTrack:
         if one.evidence == ("silence",) and seen.end < self.mute_until:
             one = one._replace(idle=0.0, unknown=seen.seconds, evidence=(), error=1.0)
         spent = self.spent(one, seen)
-        model = self.calibration.model
-        self.calibration.misfit = updated_misfit(self.calibration.misfit, one, seen, model)
+        self.calibration.misfit = updated_misfit(self.calibration.misfit, one, seen, self.calibration.model)
         self._learn(seen, one)
         self.watched_seconds += seen.seconds
         if self.last_settled is None or seen.is_heard:
@@ -116,9 +115,12 @@ class EngineTrack:
         self.pending.popleft()
         self.splits = self.splits[1:]
         self.splitting.drop_first()
-        if self.calibration.model is not model:
-            self.resplit()
         return spent
+
+    def catch_up(self) -> None:
+        """Fits the costs anew where what has settled calls for it, and splits the open intervals by them."""
+        if self.calibration.refit():
+            self.resplit()
 
     def _learn(self, seen: Observation, one: Split) -> None:
         """Gives an interval to the calibration when it can be learned from: busy from end to end."""
