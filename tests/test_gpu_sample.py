@@ -95,6 +95,15 @@ def test_an_amount_missing_in_either_part_is_missing_in_the_whole() -> None:
     assert joined(sample(second), sample(first)).readings[0].energy_joules is None
 
 
+def test_what_only_the_earlier_source_measured_is_not_told_in_the_name_of_the_later_one() -> None:
+    profiled = GpuReading(uuid="GPU-1", source="gpm", window_seconds=1.0, sm_active_ratio=0.5, kernel_active_ratio=1.0)
+    plain = GpuReading(uuid="GPU-1", source="nvml", window_seconds=1.0, kernel_active_ratio=0.5)
+    (reading,) = joined(sample(profiled), sample(plain)).readings
+    assert (reading.source, reading.sm_active_ratio, reading.kernel_active_ratio) == ("nvml", None, 0.5)
+    (again,) = joined(sample(plain), sample(profiled)).readings
+    assert (again.source, again.sm_active_ratio) == ("gpm", 0.5)
+
+
 def test_joining_with_a_lost_gpu_leaves_it_lost() -> None:
     first = GpuReading(uuid="GPU-1", window_seconds=1.0, energy_joules=100.0)
     (reading,) = joined(sample(first), sample(GpuReading(uuid="GPU-1", state="lost"))).readings

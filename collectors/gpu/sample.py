@@ -190,7 +190,7 @@ def _joined_reading(earlier: GpuReading, later: GpuReading) -> GpuReading:
         a, b = getattr(earlier, name), getattr(later, name)
         if a is not None and b is not None:
             changes[name] = (a * first + b * second) / (first + second)
-        elif a is not None:
+        elif a is not None and earlier.source == later.source:  # or a source would be named that has no such figure
             changes[name] = a
     return replace(later, **changes)
 
