@@ -194,7 +194,7 @@ class Parts:
         last_event = find.last_event()
         if (extent, settled, last_event) == (part.extent, part.settled, part.last_event):
             return False
-        part.count += find.count(part.extent.last)
+        part.count += find.count(part.extent.last, extent.last)
         part.extent, part.settled, part.last_event = extent, settled, last_event
         return True
 
@@ -228,7 +228,7 @@ class Parts:
                 path=path,
                 run=meta["run"],
                 extent=extent,
-                count=find.count(extent.first - 1),
+                count=find.count(extent.first - 1, extent.last),
                 settled=find.settled_through() or -1,
                 last_event=find.last_event(),
                 is_complete="complete" in meta,

@@ -49,20 +49,19 @@ class Finder:
     def extent(self) -> Extent | None:
         """None when no interval has been committed yet."""
         with reading(self._path):
-            first = self._connection.execute("SELECT sequence FROM interval ORDER BY sequence LIMIT 1").fetchone()
-            if first is None:
-                return None
-            last = self._connection.execute("SELECT sequence FROM interval ORDER BY sequence DESC LIMIT 1").fetchone()
-            # The clock may have stepped back, so the latest moment need not be the last interval's.
-            start = self._connection.execute("SELECT min(start_ns) FROM interval").fetchone()
-            end = self._connection.execute(
-                "SELECT max(end_ns) FROM (SELECT end_ns FROM interval ORDER BY start_ns DESC LIMIT 1)"
+            # One statement, so that a writer beside commits nothing in between. The clock may have stepped
+            # back, so the latest moment need not be the last interval's.
+            row = self._connection.execute(
+                "SELECT (SELECT sequence FROM interval ORDER BY sequence LIMIT 1),"
+                " (SELECT sequence FROM interval ORDER BY sequence DESC LIMIT 1),"
+                " (SELECT min(start_ns) FROM interval),"
+                " (SELECT max(end_ns) FROM (SELECT end_ns FROM interval ORDER BY start_ns DESC LIMIT 1))"
             ).fetchone()
-        return Extent(first[0], last[0], start[0], end[0])
+        return None if row[0] is None else Extent(*row)
 
-    def count(self, after: int) -> int:
-        """Intervals with a sequence number above `after`."""
-        return self._maybe("SELECT count(*) FROM interval WHERE sequence > ?", after) or 0
+    def count(self, after: int, through: int) -> int:
+        """Intervals with a sequence number above `after` and not above `through`."""
+        return self._maybe("SELECT count(*) FROM interval WHERE sequence > ? AND sequence <= ?", after, through) or 0
 
     def at(self, time_ns: int) -> int | None:
         """Sequence number of the latest interval that starts at or before a moment."""
