@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dashboard.config_values import Kind
-from dashboard.notation import toml_text
+from dashboard.notation import inline_table, toml_text
 
 
 class KeysPerAction(Kind):
@@ -27,12 +27,7 @@ class KeysPerAction(Kind):
         return tuple(keys)
 
     def from_environment(self, text: str) -> Any:
-        import tomllib
-
-        try:
-            return tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            raise ValueError('must be an inline table, such as { "view.toggle" = "x" }') from None
+        return inline_table(text, '{ "view.toggle" = "x" }')
 
     def toml(self, value: Any) -> str:
         inner = ", ".join(f"{toml_text(name)} = [{', '.join(map(toml_text, keys))}]" for name, keys in value.items())

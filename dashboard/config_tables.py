@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from dashboard.config_values import FilePath, Kind, Limit, Names, shown, text_of
-from dashboard.notation import PageUrl, page_url, toml_text, written_url
+from dashboard.notation import PageUrl, inline_table, page_url, toml_text, written_url
 
 
 class PageUrls(Names):
@@ -36,12 +36,7 @@ class _PerPage(Kind):
         raise NotImplementedError
 
     def from_environment(self, text: str) -> Any:
-        import tomllib
-
-        try:
-            return tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            raise ValueError('must be an inline table, such as { "http://127.0.0.1:8000/metrics" = ... }') from None
+        return inline_table(text, '{ "http://127.0.0.1:8000/metrics" = ... }')
 
     def toml(self, value: Any) -> str:
         inner = ", ".join(f"{toml_text(address)} = {self.entry_toml(entry)}" for address, entry in value.items())
@@ -112,14 +107,7 @@ class PeaksPerName(Kind):
         return raw.get(self._KEYS[0]), raw.get(self._KEYS[1])
 
     def from_environment(self, text: str) -> Any:
-        import tomllib
-
-        try:
-            return tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            raise ValueError(
-                'must be an inline table, such as { "NVIDIA H20" = { dram_bytes_per_second = 4e12 } }'
-            ) from None
+        return inline_table(text, '{ "NVIDIA H20" = { dram_bytes_per_second = 4e12 } }')
 
     def toml(self, value: Any) -> str:
         inner = ", ".join(f"{toml_text(name)} = {self._entry_toml(entry)}" for name, entry in value.items())
@@ -153,12 +141,7 @@ class LatenciesPerModel(Kind):
         return limits
 
     def from_environment(self, text: str) -> Any:
-        import tomllib
-
-        try:
-            return tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            raise ValueError('must be an inline table, such as { "llama-3.1-8b" = { tpot = "50ms" } }') from None
+        return inline_table(text, '{ "llama-3.1-8b" = { tpot = "50ms" } }')
 
     def toml(self, value: Any) -> str:
         inner = ", ".join(f"{toml_text(model)} = {self._entry_toml(limits)}" for model, limits in value.items())

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
@@ -138,3 +139,13 @@ def written_url(url: str) -> str:
         return url
     scheme, separator, rest = url.partition("://")
     return f"{scheme}{separator}{_HIDDEN}@{rest}"
+
+
+def inline_table(text: str, example: str) -> Any:
+    """What TOML makes of `text`, a table in one line as environment variables hold it; `example` shows one."""
+    import tomllib  # few have such a variable
+
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        raise ValueError(f"must be an inline table, such as {example}") from None
